@@ -1,0 +1,1 @@
+"""The contract, the engine and the folds over the log."""

@@ -1,0 +1,1 @@
+"""Facts, records and one durable file."""

@@ -1,0 +1,1 @@
+"""Built-in plugins, behind the same public hooks as anyone's."""
