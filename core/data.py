@@ -1,0 +1,238 @@
+"""The data that passes between the core and its plugins; all of it can be written to the log.
+
+Token ids are tuples of ints. Logprobs are natural logarithms of the distribution that was actually
+sampled from: renormalised over what the grammar allowed at that position, at the temperature used.
+Frozen structs, so that what was logged and what is used are the same thing.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Json: TypeAlias = Any
+"""Whatever JSON can hold."""
+
+Arguments: TypeAlias = dict[str, Json]
+"""A tool call's arguments, by name."""
+
+Verdict: TypeAlias = Literal["allow", "ask", "deny"]
+
+Capability: TypeAlias = Literal[
+    "full_distribution",  # the whole vocabulary's logprobs at every completion position
+    "topk_distribution",  # the k most probable tokens and a tail bucket
+    "sampled_logprobs",  # one logprob a token: that of the token that was sampled
+    "grammar_masks",  # decoding and learning constrained by a grammar
+    "teacher:live",  # the teachers of learner.md, by name
+    "teacher:base",
+    "teacher:frozen",
+    "teacher:ema",
+    "teacher:trust_region",
+]
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of plain values: frozen, keyword-only, unknown fields ignored when read."""
+
+
+class Call(Data):
+    """One tool call: which tool, and with what."""
+
+    tool: str
+    arguments: Arguments
+
+
+class Message(Data):
+    """One turn of the conversation as a chat template sees it.
+
+    `text` is what the role said, raw: for the assistant, the sampled completion decoded. `call` is
+    set where the assistant called a tool; a policy renders `text` if it is not empty, else `call`.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str = ""
+    call: Call | None = None
+
+
+class ToolSpec(Data):
+    """What a tool is called, what it does in one line, and the JSON schema of its arguments.
+
+    `reads_only`: cannot change anything, so modes that only ask about changes may let it run.
+    `ends_turn`: a call of it answers the user (the built-in `reply`); no approval is asked.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Json]
+    reads_only: bool = False
+    ends_turn: bool = False
+
+
+class FileChange(Data):
+    """A file that a tool changed: sha256 of the bytes before and after, None where there was none."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+class ToolResult(Data):
+    """What a tool did. `output` goes to the model; `feedback` says more about a failure.
+
+    `seen` maps each workspace path whose content the model now knows to the sha256 of that content;
+    `write` and the edits refuse where it is missing or has changed.
+    """
+
+    output: str
+    success: bool = True
+    feedback: str | None = None
+    changes: tuple[FileChange, ...] = ()
+    seen: dict[str, str] = {}
+
+
+class SamplingParams(Data):
+    """How a completion is drawn. Temperature 0 takes the most probable token, scored at 1."""
+
+    temperature: float = 0.0
+    max_tokens: int = 512
+    seed: int = 0
+
+
+class Sample(Data):
+    """One completion as drawn: ids, their logprobs (same length), the decoded text, timings in s."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    stop: Literal["end", "length", "interrupted"]
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+class ParsedTurn(Data):
+    """A completion read as the family's call format: plain text, a call, or neither.
+
+    `span` is the half-open range of completion tokens that the call took.
+    """
+
+    text: str
+    call: Call | None
+    how: Literal["text", "ok", "repaired", "failed"]
+    why: str | None = None
+    span: tuple[int, int] | None = None
+
+
+class AdapterSpec(Data):
+    """A LoRA adapter before any training: a function of the base model, this and nothing else."""
+
+    rank: int = 32
+    alpha: float = 32.0
+    targets: str = "all-linear"
+    seed: int = 0
+
+
+class ModelInfo(Data):
+    """Which model this is, by content: digests are sha256 in hex, of files or of what they decode to."""
+
+    name: str
+    base: str
+    tokenizer: str
+    template: str
+    adapter: AdapterSpec
+    dtype: str
+    context: int
+
+
+class Objective(Data):
+    """What an update minimises; see docs/architecture.md for the formulas, learner.md's table in code.
+
+    divergence: forward_kl = KL(teacher‖student), reverse_kl = KL(student‖teacher), jsd = the
+    generalised Jensen-Shannon divergence at `alpha`, sampled = the sampled-token policy gradient.
+    top_k: None for the whole vocabulary, else the student's k most probable tokens and a tail bucket.
+    ratio_clip: upper bound of the importance ratio between now and when the tokens were sampled.
+    aggregation: token_mean over all completion tokens of the batch, or example_mean of token means.
+    teacher: which weights score the corrected context; `teacher_rate` is τ of an EMA teacher, or the
+    base model's share in a trust-region teacher.
+    """
+
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
+    alpha: float = 0.5
+    top_k: int | None = None
+    ratio_clip: float = 2.0
+    aggregation: Literal["token_mean", "example_mean"] = "token_mean"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region"] = "live"
+    teacher_rate: float = 0.05
+    frozen_teacher: str | None = None
+
+
+class Optimiser(Data):
+    """AdamW, one set of moments; `fresh` forgets them at the start of every update."""
+
+    lr: float = 3e-5
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0
+    fresh: bool = True
+
+
+class Example(Data):
+    """One row of an update: the student's and the teacher's prompts, and the tokens both score.
+
+    The token lists say whose they are: `prompt_ids` is what the student saw, `teacher_ids` the same
+    with the correction in it; `completion_ids` and `sampled_logprobs` (same length) were drawn from
+    `prompt_ids` under `grammar` (None: unconstrained) at `temperature`.
+    """
+
+    correction: str
+    sample: str
+    prompt_ids: tuple[int, ...]
+    teacher_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    sampled_logprobs: tuple[float, ...]
+    temperature: float
+    grammar: str | None
+    weight: float = 1.0
+
+
+class UpdatePlan(Data):
+    """Everything that an update is a function of, besides the weights it starts from."""
+
+    trainer: str
+    settings: dict[str, Json]
+    objective: Objective
+    optimiser: Optimiser
+    examples: tuple[Example, ...]
+
+
+class StepReport(Data):
+    """One look at a batch. Divergences are real KLs in nats a token whatever the objective is.
+
+    `stepped` is False where the divergence was already at or below the caller's bound: then nothing
+    changed. `advantages` and `divergences` have one row an example, one number a completion token:
+    log T(y_t) − log S(y_t), and the divergence at that position.
+    """
+
+    stepped: bool
+    loss: float
+    divergence: float
+    grad_norm: float
+    advantages: tuple[tuple[float, ...], ...]
+    divergences: tuple[tuple[float, ...], ...]
+
+
+class UpdateOutcome(Data):
+    """What an update did: steps taken, the looks before and after, and the trainer's own figures."""
+
+    steps: int
+    before: StepReport
+    after: StepReport
+    metrics: dict[str, float] = {}
+
+
+class Slots(Data):
+    """What the teacher is told, apart from the conversation: learner.md, "The teacher's context"."""
+
+    feedback: str = ""
+    solution: str = ""
+    environment: str = ""

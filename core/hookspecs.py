@@ -1,0 +1,106 @@
+"""The contract: every hook that continualcode calls, in the order of a session's life.
+
+Implement what you need as functions of a module or methods of an object, marked with
+`continualcode.hookimpl`, and name the module in your package's `continualcode` entry-point group.
+Take only the arguments that you use. The objects that hooks return are described in
+`continualcode.core.protocols`; the built-in plugins use these same hooks.
+
+Plugins load by (distribution, name), so the order is the same on every machine, and it is recorded.
+A hook that raises is recorded as `plugin_failed` and the session goes on, with one exception: a
+review that raises is a deny.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from continualcode.core.data import Call, Message, ToolResult
+from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Tool, ToolContext, Trainer
+from continualcode.eventlog import Record
+
+if TYPE_CHECKING:
+    from continualcode.core.review import Ruling
+    from continualcode.core.transcript import Transcript
+
+hookspec = pluggy.HookspecMarker("continualcode")
+
+
+# -- The session starts: what there is ---------------------------------------------------------------
+
+
+@hookspec
+def register_events() -> Sequence[type[Record]]:  # type: ignore[empty-body]  # pluggy specs have no body
+    """Your own record types, tagged `yourprefix.name`. Called before the log is opened; None: no types."""
+
+
+@hookspec
+def register_tools() -> Sequence[Tool]:  # type: ignore[empty-body]  # as above
+    """Tools for the model. Called once a session; a name that two plugins claim is an error; None: no tools."""
+
+
+@hookspec
+def register_feedback() -> Sequence[FeedbackType]:  # type: ignore[empty-body]  # as above
+    """Kinds of correction. Called once a session; a kind that two claim is an error; None: no kinds."""
+
+
+@hookspec
+def register_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # as above
+    """Slash commands for every UI. Called once a session; None: no commands."""
+
+
+# -- One of each is chosen by name -------------------------------------------------------------------
+# Answer with a callable that builds it, or None if the name is not yours. Do nothing heavy before that
+# callable is called. Two plugins that answer to one name are an error that names both.
+
+
+@hookspec
+def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[], Policy] | None:  # type: ignore[empty-body]  # as above
+    """The policy for `model` (`[model]` in the configuration); None: not a model of yours."""
+
+
+@hookspec
+def make_trainer(name: str, options: Mapping[str, Any]) -> Callable[[], Trainer] | None:  # type: ignore[empty-body]  # as above
+    """The trainer called `name` (`[trainer]` in the configuration); None: not yours."""
+
+
+@hookspec
+def make_ui(name: str, options: Mapping[str, Any]) -> Callable[[], UI] | None:  # type: ignore[empty-body]  # as above
+    """The user interface called `name` (`[ui]` in the configuration, `--ui`); None: not yours."""
+
+
+# -- A turn ------------------------------------------------------------------------------------------
+
+
+@hookspec(firstresult=True)
+def build_prompt(transcript: "Transcript") -> Sequence[Message] | None:
+    """The messages that the model sees next. The first answer counts; None: leave it to the next plugin.
+
+    The policy adds the tools in its family's way; the built-in answer is the transcript's messages
+    under a system message.
+    """
+
+
+@hookspec
+def review_tool_call(call: Call, transcript: "Transcript") -> "Ruling | None":
+    """May this call run? Every plugin is asked: deny beats ask beats allow; None: no opinion.
+
+    With no opinion at all the user is asked. An exception counts as a deny, with its message as the
+    reason. Never first-result: no plugin can approve on behalf of the others.
+    """
+
+
+@hookspec(firstresult=True)
+def run_tool(call: Call, context: ToolContext) -> ToolResult | None:
+    """Run an approved call somewhere else (a container, another machine). None: run it here, as usual."""
+
+
+# -- After every fact --------------------------------------------------------------------------------
+
+
+@hookspec
+def event_appended(record: Record, transcript: "Transcript") -> Sequence[Record] | None:
+    """A record is durable. What you return is appended with this record as its cause; None: nothing.
+
+    Each observer is isolated from the others. Not called in replay: what it returned is in the log.
+    """
