@@ -17,6 +17,9 @@ Arguments: TypeAlias = dict[str, Json]
 
 Verdict: TypeAlias = Literal["allow", "ask", "deny"]
 
+StopReason: TypeAlias = Literal["end", "length", "interrupted"]
+"""Why a completion ended: by itself, at max_tokens, or by the user."""
+
 Capability: TypeAlias = Literal[
     "full_distribution",  # the whole vocabulary's logprobs at every completion position
     "topk_distribution",  # the k most probable tokens and a tail bucket
@@ -103,7 +106,7 @@ class Sample(Data):
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
-    stop: Literal["end", "length", "interrupted"]
+    stop: StopReason
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
 

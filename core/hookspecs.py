@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from continualcode.core.data import Call, Message, ToolResult
-from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Tool, ToolContext, Trainer
+from continualcode.core.protocols import (
+    UI,
+    Command,
+    FeedbackType,
+    Policy,
+    Progress,
+    Tool,
+    ToolContext,
+    Trainer,
+)
 from continualcode.eventlog import Record
 
 if TYPE_CHECKING:
@@ -55,8 +64,11 @@ def register_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # as 
 
 
 @hookspec
-def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[], Policy] | None:  # type: ignore[empty-body]  # as above
-    """The policy for `model` (`[model]` in the configuration); None: not a model of yours."""
+def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[Progress], Policy] | None:  # type: ignore[empty-body]  # as above
+    """The policy for `model` (`[model]` in the configuration); None: not a model of yours.
+
+    What you return is called with a `Progress`, to tell how far a download or a load has come.
+    """
 
 
 @hookspec
@@ -74,10 +86,11 @@ def make_ui(name: str, options: Mapping[str, Any]) -> Callable[[], UI] | None:  
 
 @hookspec(firstresult=True)
 def build_prompt(transcript: "Transcript") -> Sequence[Message] | None:
-    """The messages that the model sees next. The first answer counts; None: leave it to the next plugin.
+    """What the model sees next, if not `transcript.messages`. Asked before each sample; the first answer counts.
 
-    The policy adds the tools in its family's way; the built-in answer is the transcript's messages
-    under a system message.
+    An answer that differs is recorded (`context_built`) and becomes the conversation from there on: this
+    is where a system message, project context and compaction come from. The policy adds the tools in
+    its family's way. None: leave the conversation as it is, or to the next plugin.
     """
 
 

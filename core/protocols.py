@@ -7,7 +7,7 @@ are in `continualcode.core.data`.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from continualcode.core.data import (
     Arguments,
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from continualcode.core.session import Session
     from continualcode.core.transcript import Transcript
     from continualcode.core.workspace import Workspace
+
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""`progress(label, done, total)`: something long is `done` of `total` along; its own unit."""
 
 
 class ToolContext(Protocol):

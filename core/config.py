@@ -1,0 +1,130 @@
+"""Configuration: one typed struct, read from the project's file, the user's file and `--set`.
+
+Later layers win: defaults < the user's `continualcode.toml` (in the platform's config folder) < the
+project's `continualcode.toml` < `--set key=value`. An unknown key is an error that names its source
+and the nearest key. The tables `model`, `trainer` and `ui` hold a `name` and options that belong to
+the plugin that answers to that name; it checks them with `options`.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from continualcode.core.data import SamplingParams
+from continualcode.core.errors import ConfigError, nearest
+
+DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+FILE_NAME = "continualcode.toml"
+
+T = TypeVar("T")
+
+
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session runs. `approvals` = reads lets tools that cannot change anything run unasked."""
+
+    train: bool = True
+    max_turns: int = 20
+    approvals: Literal["ask", "reads"] = "ask"
+    instructions: str = ""
+
+
+class PluginsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Which plugins take part: `modules` are loaded besides those installed, `disable` are left out."""
+
+    modules: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+
+
+class PathsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things lie; None is the platform's usual place (platformdirs)."""
+
+    sessions: str | None = None
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration of a session, as it is recorded in `session_started`."""
+
+    model: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": DEFAULT_MODEL})
+    trainer: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "sdpo"})
+    ui: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "plain"})
+    sampling: SamplingParams = SamplingParams()
+    session: SessionConfig = SessionConfig()
+    plugins: PluginsConfig = PluginsConfig()
+    paths: PathsConfig = PathsConfig()
+
+
+def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
+    """`given` as a `cls` (a msgspec struct), or a ConfigError that names `where`, the key, what is allowed.
+
+    The key `name` is ignored where `cls` has no such field: it chose the plugin.
+    """
+    fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}  # type: ignore[arg-type]  # T is a struct
+    table = {k: v for k, v in given.items() if k in fields or k != "name"}
+    for key, value in table.items():
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, fields)}")
+        inner = fields[key].type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
+            options(inner, value, f"{where}.{key}")
+    try:
+        return msgspec.convert(table, cls)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def load(
+    *, project: Path, user: Path | None = None, sets: Sequence[str] = (), over: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration for `project`: files, then `over` (flags), then `sets` (`key.sub=value`)."""
+    merged: dict[str, Any] = msgspec.to_builtins(Config())
+    for path in (user / FILE_NAME if user else None, project / FILE_NAME):
+        if path is not None and path.is_file():
+            _merge(merged, _read(path), str(path))
+    _merge(merged, over or {}, "the command line")
+    for item in sets:
+        _merge(merged, _parse_set(item), f"--set {item}")
+    return options(Config, merged, "configuration")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse_set(item: str) -> dict[str, Any]:
+    """`trainer.lr=1e-4` as a nested table. The value is TOML; what is not TOML is a string."""
+    key, equals, text = item.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {item!r}: expected key=value, for example --set trainer.max_steps=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
+    """Lay `layer` over `base`, in place, and check that the result is still a configuration."""
+    _overlay(base, layer)
+    options(Config, base, source)
+
+
+def _overlay(base: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Tables merge; anything else replaces. Another `name` drops the options of the one before."""
+    for key, value in layer.items():
+        below = base.get(key)
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            if "name" in value and below.get("name") != value["name"]:
+                below.clear()
+            _overlay(below, value)
+        else:
+            base[key] = value

@@ -1,0 +1,310 @@
+"""The facts that a session appends to its log, in the order in which they first happen.
+
+Names are past tense: each record says what has happened, and holds what replay needs to make its
+consequences again. Conversation, permissions and weights are folds over these records
+(`core.transcript`, `core.replay`); nothing else is state. Third parties register their own types
+under their own prefix (`register_events`).
+
+A record's own `id` names it elsewhere: a sample is the id of its SampleTaken, a call the id of its
+ToolProposed, a correction that of its CorrectionGiven, an update that of its UpdateStarted.
+"""
+
+from continualcode.core.data import (
+    Arguments,
+    Call,
+    Data,
+    FileChange,
+    Json,
+    Message,
+    ModelInfo,
+    Objective,
+    Optimiser,
+    SamplingParams,
+    StopReason,
+    ToolSpec,
+    Verdict,
+)
+from continualcode.eventlog import F32, U32, Record, Registry
+
+
+class PluginInfo(Data):
+    """A plugin as loaded: its name, the distribution it came from, and the hooks it implements."""
+
+    name: str
+    distribution: str
+    version: str
+    hooks: tuple[str, ...] = ()
+
+
+class PromptTokens(Data):
+    """Token ids stored as the head of an earlier sequence plus what was appended.
+
+    The sequence of sample s is its prompt and then its completion; this one is the first `shared`
+    ids of that (none where `after` is None) and then `tail`. So a session's log grows linearly.
+    """
+
+    after: str | None = None
+    shared: int = 0
+    tail: U32 = b""
+
+
+class Rule(Data):
+    """Calls that may run unasked: of `tool`, whose arguments include all of `arguments`, exactly."""
+
+    tool: str
+    arguments: Arguments = {}
+
+
+class ExampleRef(Data):
+    """A row of an update by reference: the sample that was wrong, and what the teacher was shown."""
+
+    correction: str
+    sample: str
+    teacher: PromptTokens
+    weight: float = 1.0
+
+
+# -- The session ---------------------------------------------------------------------------------------
+
+
+class SessionStarted(Record, frozen=True, kw_only=True, tag="session_started"):
+    """What everything after it is a function of. `weights` and `optimiser` are digests before any update."""
+
+    product: str
+    plugins: tuple[PluginInfo, ...]
+    config: dict[str, Json]
+    model: ModelInfo
+    stack: dict[str, str]
+    workspace: str
+    weights: str
+    optimiser: str
+
+
+class SessionResumed(Record, frozen=True, kw_only=True, tag="session_resumed"):
+    """A later process goes on with this log, on this stack, from these weights."""
+
+    product: str
+    plugins: tuple[PluginInfo, ...]
+    config: dict[str, Json]
+    stack: dict[str, str]
+    weights: str
+
+
+class ToolsOffered(Record, frozen=True, kw_only=True, tag="tools_offered"):
+    """The tools that the model may call from here on, and the grammar of one well-formed turn."""
+
+    tools: tuple[ToolSpec, ...]
+    grammar: str | None
+
+
+class SessionEnded(Record, frozen=True, kw_only=True, tag="session_ended"):
+    """The session closed in an orderly way; a log without it ended in a crash."""
+
+    reason: str
+
+
+# -- The conversation ----------------------------------------------------------------------------------
+
+
+class ContextBuilt(Record, frozen=True, kw_only=True, tag="context_built"):
+    """From here on the model sees these messages: a system message, a compaction, a plugin's choice.
+
+    Appended only where `build_prompt` answers something else than the conversation as it stands.
+    """
+
+    messages: tuple[Message, ...]
+
+
+class PromptSubmitted(Record, frozen=True, kw_only=True, tag="prompt_submitted"):
+    """The user asked for something."""
+
+    text: str
+
+
+class NoteGiven(Record, frozen=True, kw_only=True, tag="note_given"):
+    """The user said something in passing; it joins the next correction's feedback."""
+
+    text: str
+    by: str = "user"
+
+
+class SampleTaken(Record, frozen=True, kw_only=True, tag="sample_taken"):
+    """The model spoke: from which weights, after which tokens, which tokens, how probable each was."""
+
+    weights: str
+    offer: str  # id of the ToolsOffered in force
+    prompt: PromptTokens
+    params: SamplingParams
+    token_ids: U32
+    logprobs: F32
+    text: str
+    stop: StopReason
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+class ToolProposed(Record, frozen=True, kw_only=True, tag="tool_proposed"):
+    """How a sample was read. `call` is None where it could not be (`how` = failed, and `why`)."""
+
+    sample: str
+    call: Call | None
+    how: str
+    why: str | None = None
+    span: tuple[int, int] | None = None
+
+
+class DecisionMade(Record, frozen=True, kw_only=True, tag="decision_made"):
+    """Whether a call may run, and who said so: `user`, `rule:ID`, `plugin:NAME` or `session`.
+
+    `arguments` are the user's edited ones, where they changed any. `train` is False where they asked
+    not to learn from this decision.
+    """
+
+    call_id: str
+    verdict: Verdict
+    by: str
+    reason: str | None = None
+    arguments: Arguments | None = None
+    train: bool = True
+
+
+class ToolStarted(Record, frozen=True, kw_only=True, tag="tool_started"):
+    """A call is about to run, with these arguments (edited and normalised)."""
+
+    call_id: str
+    call: Call
+
+
+class ToolRan(Record, frozen=True, kw_only=True, tag="tool_ran"):
+    """What a call did: see `ToolResult`."""
+
+    call_id: str
+    output: str
+    success: bool
+    feedback: str | None = None
+    changes: tuple[FileChange, ...] = ()
+    seen: dict[str, str] = {}
+    seconds: float = 0.0
+
+
+class TurnInterrupted(Record, frozen=True, kw_only=True, tag="turn_interrupted"):
+    """The user stopped the model or a tool; what it had begun is not part of the conversation."""
+
+
+class ContextCleared(Record, frozen=True, kw_only=True, tag="context_cleared"):
+    """The conversation starts anew; weights and rules stay."""
+
+
+class RuleAdded(Record, frozen=True, kw_only=True, tag="rule_added"):
+    """Calls that match `rule` need no approval from here on."""
+
+    rule: Rule
+    by: str = "user"
+
+
+class RuleRemoved(Record, frozen=True, kw_only=True, tag="rule_removed"):
+    """The rule added by the record `rule_id` holds no longer."""
+
+    rule_id: str
+
+
+# -- Learning ------------------------------------------------------------------------------------------
+
+
+class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):
+    """A sample was wrong, and why: what the teacher will be told (see the feedback type `kind`)."""
+
+    kind: str
+    sample: str
+    call_id: str
+    feedback: str = ""
+    solution: Call | None = None
+    environment: str = ""
+    by: str = "user"
+
+
+class UpdateStarted(Record, frozen=True, kw_only=True, tag="update_started"):
+    """An update, as data: with the weights it starts from, this determines the weights it ends in."""
+
+    trainer: str
+    settings: dict[str, Json]
+    objective: Objective
+    optimiser: Optimiser
+    examples: tuple[ExampleRef, ...]
+    weights: str
+
+
+class UpdateApplied(Record, frozen=True, kw_only=True, tag="update_applied"):
+    """The weights moved. Digests after it, and what it looked like before the first and after the last step.
+
+    `advantages` (log T − log S) and both `divergences` (nats) have one array an example, one number a
+    completion token.
+    """
+
+    update: str
+    weights: str
+    optimiser: str
+    steps: int
+    loss: tuple[float, float]
+    divergence: tuple[float, float]
+    advantages: tuple[F32, ...]
+    divergences_before: tuple[F32, ...]
+    divergences_after: tuple[F32, ...]
+    metrics: dict[str, float] = {}
+    seconds: float = 0.0
+
+
+class UpdateFailed(Record, frozen=True, kw_only=True, tag="update_failed"):
+    """An update could not be planned or finished. The weights that stand are those before it.
+
+    `update` is None where it could not even be planned. The corrections are not tried again.
+    """
+
+    update: str | None
+    corrections: tuple[str, ...]
+    why: str
+    weights: str
+
+
+# -- Plugins -------------------------------------------------------------------------------------------
+
+
+class PluginFailed(Record, frozen=True, kw_only=True, tag="plugin_failed"):
+    """A hook of a plugin raised, or answered nonsense; the session went on without its answer."""
+
+    plugin: str
+    hook: str
+    error: str
+
+
+BUILTIN_EVENTS: tuple[type[Record], ...] = (
+    SessionStarted,
+    SessionResumed,
+    ToolsOffered,
+    SessionEnded,
+    ContextBuilt,
+    PromptSubmitted,
+    NoteGiven,
+    SampleTaken,
+    ToolProposed,
+    DecisionMade,
+    ToolStarted,
+    ToolRan,
+    TurnInterrupted,
+    ContextCleared,
+    RuleAdded,
+    RuleRemoved,
+    CorrectionGiven,
+    UpdateStarted,
+    UpdateApplied,
+    UpdateFailed,
+    PluginFailed,
+)
+
+
+def event_registry(extra: "tuple[type[Record], ...]" = ()) -> Registry:
+    """A registry of the built-in records and `extra` ones; a tag that two claim is an error."""
+    registry = Registry()
+    for cls in (*BUILTIN_EVENTS, *extra):
+        registry.register(cls)
+    return registry

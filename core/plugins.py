@@ -1,0 +1,208 @@
+"""Loads plugins in a fixed order, asks them one by one, and lets none of them take the session down.
+
+pluggy finds and checks the hooks; what it does not give is added here: an order that is the same on
+every machine (the built-ins, then installed ones by distribution and name, then those given by
+module), isolation (each implementation is called by itself, and its failure is an answer), and
+names that belong to one plugin. One manager a session; there is no global one.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import EntryPoint, distributions, version
+from typing import Any, NamedTuple, TypeVar
+
+import pluggy
+
+from continualcode.core import hookspecs
+from continualcode.core.config import PluginsConfig
+from continualcode.core.errors import PluginError, nearest
+from continualcode.core.events import PluginFailed, PluginInfo
+
+GROUP = "continualcode"
+"""The entry-point group and the pluggy project name."""
+
+BUILTINS = {
+    "prompt": "continualcode.plugins.prompt",
+    "tools": "continualcode.plugins.tools",
+    "feedback": "continualcode.plugins.feedback",
+    "rules": "continualcode.plugins.rules",
+    "commands": "continualcode.plugins.commands",
+    "sdpo": "continualcode.plugins.trainers.sdpo",
+    "local": "continualcode.plugins.models.local",
+    "scripted": "continualcode.plugins.models.scripted",
+    "plain": "continualcode.plugins.uis.plain",
+    "script": "continualcode.plugins.uis.script",
+}
+"""The built-in plugins, by name, in the order in which they load; named here only as strings."""
+
+T = TypeVar("T")
+
+
+class Reply(NamedTuple):
+    """What one plugin said to one hook: its answer, or the exception that it raised."""
+
+    plugin: str
+    answer: Any
+    error: Exception | None
+
+
+class Plugins:
+    """The plugins of one session. `failures` are those to be recorded once there is a log."""
+
+    def __init__(self, config: PluginsConfig | None = None, *, installed: bool = True) -> None:
+        config = config or PluginsConfig()
+        self.failures: list[PluginFailed] = []
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._origin: dict[str, tuple[str, str]] = {}
+        self._refuse_unknown(config.disable, installed)
+        for name, module in BUILTINS.items():
+            if name not in config.disable:
+                self._load(name, "continualcode", version("continualcode"), lambda m=module: importlib.import_module(m))
+        for point, distribution, release in _installed() if installed else ():
+            if point.name not in config.disable:
+                self._load(point.name, distribution, release, point.load)
+        for module in config.modules:
+            if module not in config.disable:
+                self._load(module, "given by module", "", lambda m=module: importlib.import_module(m))
+
+    def add(self, plugin: object, name: str, distribution: str = "given by object", release: str = "") -> None:
+        """Add a plugin that is at hand: a module or an object with hook implementations.
+
+        Raises PluginError where its hooks do not fit the contract or `name` is taken.
+        """
+        if name in self._origin:
+            raise PluginError(
+                f"two plugins are called {name!r}: one from {self._origin[name][0]}, one from {distribution}; "
+                f"disable one of them with --no-plugin {name}"
+            )
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise PluginError(f"plugin {name!r} of {distribution} does not fit the contract: {error}") from error
+        self._origin[name] = (distribution, release)
+
+    def list(self) -> tuple[PluginInfo, ...]:
+        """Every plugin, in the order in which it loaded."""
+        return tuple(
+            PluginInfo(name=name, distribution=distribution, version=release, hooks=self._hooks(name))
+            for name, (distribution, release) in self._origin.items()
+        )
+
+    def ask(self, hook: str, /, **arguments: Any) -> Iterator[Reply]:
+        """Call each implementation of `hook` by itself, in load order; None answers are left out."""
+        for implementation in self._implementations(hook):
+            try:
+                answer = implementation.function(*(arguments[name] for name in implementation.argnames))
+            except Exception as error:
+                yield Reply(implementation.plugin_name, None, error)
+            else:
+                if answer is not None:
+                    yield Reply(implementation.plugin_name, answer, None)
+
+    def first(self, hook: str, /, failed: Callable[[PluginFailed], None], **arguments: Any) -> Any:
+        """The first answer to `hook`, later plugins first so that they can stand in for built-ins."""
+        for implementation in reversed(self._implementations(hook)):
+            try:
+                answer = implementation.function(*(arguments[name] for name in implementation.argnames))
+            except Exception as error:
+                failed(failure(Reply(implementation.plugin_name, None, error), hook))
+            else:
+                if answer is not None:
+                    return answer
+        return None
+
+    def collect(self, hook: str, name_of: Callable[[T], str]) -> dict[str, T]:
+        """All that `hook` registers, by name. A name that two plugins claim is an error naming both."""
+        found: dict[str, T] = {}
+        owner: dict[str, str] = {}
+        for reply in self.ask(hook):
+            if reply.error is not None:
+                self.failures.append(failure(reply, hook))
+                continue
+            for item in reply.answer:
+                name = name_of(item)
+                if name in owner:
+                    raise PluginError(
+                        f"{hook}: the plugins {owner[name]!r} and {reply.plugin!r} both claim the name {name!r}; "
+                        f"disable one of them with --no-plugin NAME"
+                    )
+                owner[name] = reply.plugin
+                found[name] = item
+        return found
+
+    def choose(self, hook: str, name: str, options: Mapping[str, Any], *build: Any) -> Any:
+        """Build (with `build`) what the one plugin that answers to `name` makes; none or several are errors."""
+        label = hook.removeprefix("make_")
+        key = "model" if hook == "make_policy" else "name"
+        makers: list[Reply] = []
+        for reply in self.ask(hook, **{key: name, "options": options}):
+            if reply.error is not None:
+                raise reply.error
+            makers.append(reply)
+        if not makers:
+            asked = ", ".join(i.plugin_name for i in self._implementations(hook)) or "no plugin"
+            raise PluginError(f"no plugin answers to the {label} {name!r}; asked: {asked}")
+        if len(makers) > 1:
+            raise PluginError(
+                f"{hook}: the plugins {' and '.join(repr(m.plugin) for m in makers)} both claim the name {name!r}; "
+                f"disable one of them with --no-plugin NAME"
+            )
+        return makers[0].answer(*build)
+
+    # -- Loading --------------------------------------------------------------------------------------
+
+    def _load(self, name: str, distribution: str, release: str, load: Callable[[], object]) -> None:
+        """A plugin that cannot be imported is a recorded failure; one that breaks the contract is an error."""
+        try:
+            plugin = load()
+        except Exception as error:
+            self.failures.append(failure(Reply(name, None, error), "load"))
+            return
+        self.add(plugin, name, distribution, release)
+
+    def _refuse_unknown(self, disable: Sequence[str], installed: bool) -> None:
+        known = {*BUILTINS, *(point.name for point, _, _ in (_installed() if installed else ()))}
+        for name in disable:
+            if name not in known:
+                raise PluginError(f"--no-plugin {name}: there is no such plugin; {nearest(name, known)}")
+
+    def _implementations(self, hook: str) -> list[Any]:
+        caller = getattr(self._manager.hook, hook)
+        order = {name: place for place, name in enumerate(self._origin)}
+        return sorted(caller.get_hookimpls(), key=lambda i: order.get(i.plugin_name, len(order)))
+
+    def _hooks(self, name: str) -> tuple[str, ...]:
+        plugin = self._manager.get_plugin(name)
+        callers = self._manager.get_hookcallers(plugin) or []
+        names = {caller.name for caller in callers}
+        return tuple(hook for hook in hook_names() if hook in names)
+
+
+def failure(reply: Reply, hook: str) -> PluginFailed:
+    """A reply that was an exception, as the record of it."""
+    error = reply.error
+    return PluginFailed(plugin=reply.plugin, hook=hook, error=f"{type(error).__name__}: {error}")
+
+
+def hook_names() -> tuple[str, ...]:
+    """Every hook of the contract, in lifecycle order."""
+    functions = inspect.getmembers(hookspecs, inspect.isfunction)
+    hooks = [(f.__code__.co_firstlineno, name) for name, f in functions if hasattr(f, f"{GROUP}_spec")]
+    return tuple(name for _, name in sorted(hooks))
+
+
+def _installed() -> list[tuple[EntryPoint, str, str]]:
+    """Entry points of other distributions, by (distribution, name): the order of no file system."""
+    found = {
+        (d.metadata["Name"], point.name): (point, d.metadata["Name"], d.version)
+        for d in distributions()
+        for point in d.entry_points
+        if point.group == GROUP
+    }
+    return [found[key] for key in sorted(found)]
+

@@ -1,0 +1,182 @@
+"""Weights as a function of a log: fold it, and train again wherever it says that the weights moved.
+
+Replay calls no tool, no UI, no sampler and no observer: what they did is in the log. It calls the
+trainer, on the plan that the log holds as data (`update_started`), and compares digests after each
+`update_applied`. On the stack that recorded the log they are equal bit for bit; on another one the
+first divergence is reported with its size.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
+from continualcode.core.errors import ReplayError
+from continualcode.core.events import ExampleRef, SessionResumed, SessionStarted, UpdateApplied, UpdateStarted
+from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
+from continualcode.core.transcript import Transcript
+from continualcode.eventlog import Record, unpack_f32
+
+TrainerOf: TypeAlias = Callable[[str, Mapping[str, object]], Trainer]
+"""The trainer by name and settings, as an update recorded them."""
+
+
+class Divergence(Data):
+    """The first update whose weights differ from the logged ones, and by how much.
+
+    `nats` is the largest difference of a per-token advantage, `metric` that of the mean divergence
+    after the update; both are 0 where the weights differ in bits that no figure shows.
+    """
+
+    seq: int
+    update: str
+    logged: str
+    replayed: str
+    nats: float
+    metric: float
+
+
+class ReplayReport(Data):
+    """What a replay found. `weights` is the digest that it ended in, `logged` the log's last one.
+
+    `stack` lists what differs between the recording stack and this one: name → (logged, here).
+    """
+
+    updates: int = 0
+    matched: int = 0
+    first_divergence: Divergence | None = None
+    weights: str = ""
+    logged: str = ""
+    stack: dict[str, tuple[str, str]] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Every update came out as logged."""
+        return self.matched == self.updates and self.weights == self.logged
+
+
+def plan_of(started: UpdateStarted, transcript: Transcript) -> UpdatePlan:
+    """The plan of a logged update, its references resolved: equal to the plan that was carried out."""
+    return UpdatePlan(
+        trainer=started.trainer,
+        settings=started.settings,
+        objective=started.objective,
+        optimiser=started.optimiser,
+        examples=tuple(_example(ref, transcript) for ref in started.examples),
+    )
+
+
+def reference(example: Example, transcript: Transcript) -> ExampleRef:
+    """An example as the log stores it: the way back is `plan_of`."""
+    return ExampleRef(
+        correction=example.correction,
+        sample=example.sample,
+        teacher=transcript.shorten(example.teacher_ids, after=example.sample),
+        weight=example.weight,
+    )
+
+
+def _example(ref: ExampleRef, transcript: Transcript) -> Example:
+    turn = transcript.sampled(ref.sample)
+    return Example(
+        correction=ref.correction,
+        sample=ref.sample,
+        prompt_ids=turn.prompt_ids,
+        teacher_ids=transcript.expand(ref.teacher),
+        completion_ids=turn.completion_ids,
+        sampled_logprobs=turn.logprobs,
+        temperature=turn.params.temperature,
+        grammar=turn.grammar,
+        weight=ref.weight,
+    )
+
+
+class Replayer:
+    """A fold that keeps a policy in step with a log. `transcript` and `report` are its state so far."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        trainer_of: TrainerOf,
+        *,
+        feedback: Mapping[str, FeedbackType] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.policy = policy
+        self.transcript = Transcript(feedback)
+        self.report = ReplayReport()
+        self._trainer_of = trainer_of
+        self._progress = progress
+
+    def apply(self, record: Record) -> None:
+        """Take one record into account; where it says that the weights moved, move them."""
+        if isinstance(record, SessionStarted):
+            self._start(record)
+        self.transcript.apply(record)
+        if isinstance(record, UpdateApplied):
+            self._retrain(record)
+        elif isinstance(record, SessionStarted | SessionResumed):
+            here = self.policy.stack
+            changed = {k: (v, here.get(k, "absent")) for k, v in record.stack.items() if here.get(k) != v}
+            self.report = msgspec.structs.replace(self.report, stack=changed)
+
+    def run(self, records: Iterable[Record], until: int | None = None) -> ReplayReport:
+        """Apply `records`, up to and with seq `until`."""
+        for record in records:
+            if until is not None and record.seq > until:
+                break
+            self.apply(record)
+        if self.transcript.started is None:
+            raise ReplayError("this log holds no session_started: there is nothing to replay from")
+        return self.report
+
+    def _start(self, started: SessionStarted) -> None:
+        if started.model.base != self.policy.model.base:
+            raise ReplayError(
+                f"the log was recorded on {started.model.name} (base {started.model.base[:12]}), "
+                f"the model given is {self.policy.model.name} (base {self.policy.model.base[:12]}); "
+                "weights can only be re-made from the same base"
+            )
+        if started.model.adapter != self.policy.model.adapter:
+            raise ReplayError(
+                f"the log was recorded with the adapter {started.model.adapter}, "
+                f"this policy has {self.policy.model.adapter}; give the same [model] options"
+            )
+        self.policy.reset()
+        weights = self.policy.weights()
+        self.report = ReplayReport(weights=weights, logged=started.weights)
+
+    def _retrain(self, applied: UpdateApplied) -> None:
+        started = self.transcript.updates[applied.update]
+        trainer = self._trainer_of(started.trainer, started.settings)
+        number, steps = self.report.updates + 1, self._progress
+        outcome = trainer.update(
+            plan_of(started, self.transcript),
+            self.policy,
+            (lambda done, most: steps(f"update {number}", done, most)) if steps else None,
+        )
+        weights = self.policy.weights()
+        same = weights == applied.weights
+        first = self.report.first_divergence
+        self.report = ReplayReport(
+            updates=number,
+            matched=self.report.matched + same,
+            first_divergence=first if same or first else _divergence(applied, weights, outcome),
+            weights=weights,
+            logged=applied.weights,
+            stack=self.report.stack,
+        )
+
+
+def _divergence(applied: UpdateApplied, weights: str, outcome: UpdateOutcome) -> Divergence:
+    here = [a for row in outcome.before.advantages for a in row]
+    logged = [a for row in applied.advantages for a in unpack_f32(row)]
+    return Divergence(
+        seq=applied.seq,
+        update=applied.update,
+        logged=applied.weights,
+        replayed=weights,
+        nats=max((abs(a - b) for a, b in zip(here, logged, strict=True)), default=0.0),
+        metric=abs(outcome.after.divergence - applied.divergence[1]),
+    )

@@ -1,0 +1,200 @@
+"""One running session: the log, the folds over it, and the plugins around them.
+
+`append` is the only way in which anything happens: a record is durable first, then the transcript
+takes it in, then the UI shows it, then the observers react. The engine (`core.engine`) decides what
+to append next; this module knows how a session is opened, resumed and closed.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from continualcode.core.config import Config
+from continualcode.core.errors import CapabilityMissing
+from continualcode.core.events import (
+    PluginFailed,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+    ToolsOffered,
+    UpdateFailed,
+    event_registry,
+)
+from continualcode.core.plugins import Plugins, Reply, failure
+from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Tool, Trainer
+from continualcode.core.replay import Replayer, TrainerOf
+from continualcode.core.transcript import Transcript
+from continualcode.core.workspace import Workspace
+from continualcode.eventlog import LogWriter, Record, read
+
+R = TypeVar("R", bound=Record)
+
+MAX_REACTIONS = 8
+"""How long a chain of observers reacting to observers may grow before it is cut and recorded."""
+
+operators = structlog.get_logger("continualcode.session")
+
+
+@dataclass
+class Session:
+    """What the engine, the UI and the commands work on. Built by `open_session`."""
+
+    config: Config
+    plugins: Plugins
+    log: LogWriter
+    transcript: Transcript
+    workspace: Workspace
+    ui: UI
+    tools: dict[str, Tool]
+    feedback: dict[str, FeedbackType]
+    commands: dict[str, Command]
+    policy: Policy
+    trainer: Trainer
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    ended: bool = False
+
+    def append(self, record: R, *, cause: str | None = None, _depth: int = 0) -> R:
+        """Make `record` a fact: durable, folded, shown, observed. Returns it as written (with its id)."""
+        written = self.log.append(record, cause=cause)
+        self.transcript.apply(written)
+        self._show(written)
+        operators.debug("appended", type=type(written).__name__, seq=written.seq)
+        if not isinstance(written, PluginFailed):
+            self._observe(written, _depth)
+        return written
+
+    def _show(self, record: Record) -> None:
+        """A UI that fails to show a fact does not undo it; said to operators, as the log has no way round."""
+        try:
+            self.ui.event(record, self)
+        except Exception as error:
+            operators.error("ui failed", error=repr(error), seq=record.seq)
+
+    def _observe(self, record: Record, depth: int) -> None:
+        for reply in self.plugins.ask("event_appended", record=record, transcript=self.transcript):
+            if reply.error is None and depth >= MAX_REACTIONS:
+                reply = Reply(reply.plugin, None, RuntimeError(f"reactions to reactions, {depth} deep: cut here"))
+            if reply.error is not None:
+                self.append(failure(reply, "event_appended"), cause=record.id)
+                continue
+            for reaction in reply.answer:
+                self.append(reaction, cause=record.id, _depth=depth + 1)
+
+    def first(self, hook: str, /, **arguments: object) -> object:
+        """The first plugin's answer to `hook`; failures on the way are recorded."""
+        return self.plugins.first(hook, self._failed, **arguments)
+
+    def show(self, text: str) -> None:
+        """Stream output of a tool to the UI (with `workspace` and `cancelled`: a ToolContext)."""
+        self.ui.text(text)
+
+    def close(self, reason: str) -> None:
+        """End the session in an orderly way; safe to call twice."""
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            self.append(SessionEnded(reason=reason))
+        finally:
+            self.log.close()
+            self.policy.close()
+
+    def _failed(self, record: PluginFailed) -> None:
+        self.append(record)
+
+
+def open_session(
+    config: Config, plugins: Plugins, *, workspace: Path, log: Path, resume: bool = False, ui: UI | None = None
+) -> Session:
+    """Open `log`, a new one or one to go on with, and everything around it; append how it starts.
+
+    Nothing is written before every part is there: a model that cannot be had leaves no log behind.
+    """
+    tools = plugins.collect("register_tools", lambda tool: str(tool.spec.name))
+    feedback = plugins.collect("register_feedback", lambda kind: str(kind.kind))
+    commands = plugins.collect("register_commands", lambda command: str(command.name))
+    registry = event_registry(tuple(t for reply in plugins.ask("register_events") for t in reply.answer or ()))
+    ui = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
+    trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
+    policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, ui.progress)
+    if config.session.train:
+        require(trainer, policy)
+    if resume:
+        replayer = Replayer(policy, trainers(plugins), feedback=feedback, progress=ui.progress)
+        replayer.run(read(log, registry))
+        transcript, writer = replayer.transcript, LogWriter.open(log, registry)
+    else:
+        transcript, writer = Transcript(feedback), LogWriter.create(log, registry)
+    session = Session(
+        config=config,
+        plugins=plugins,
+        log=writer,
+        transcript=transcript,
+        workspace=Workspace(workspace),
+        ui=ui,
+        tools=tools,
+        feedback=feedback,
+        commands=commands,
+        policy=policy,
+        trainer=trainer,
+    )
+    session.workspace.note_seen(transcript.seen)
+    _append_start(session, resume)
+    return session
+
+
+def _append_start(session: Session, resume: bool) -> None:
+    policy, transcript = session.policy, session.transcript
+    if resume:
+        session.append(
+            SessionResumed(
+                product=version("continualcode"),
+                plugins=session.plugins.list(),
+                config=msgspec.to_builtins(session.config),
+                stack=dict(policy.stack),
+                weights=policy.weights(),
+            )
+        )
+        if (unfinished := transcript.unfinished_update()) is not None:
+            # Its corrections stay pending: the weights never moved, so they are learned now, once.
+            why = "the session ended while it ran"
+            session.append(UpdateFailed(update=unfinished.id, corrections=(), why=why, weights=policy.weights()))
+    else:
+        session.append(
+            SessionStarted(
+                product=version("continualcode"),
+                plugins=session.plugins.list(),
+                config=msgspec.to_builtins(session.config),
+                model=policy.model,
+                stack=dict(policy.stack),
+                workspace=str(session.workspace.root),
+                weights=policy.weights(),
+                optimiser=policy.optimiser_state(),
+            )
+        )
+    for failed in session.plugins.failures:
+        session.append(failed)
+    specs = tuple(tool.spec for tool in session.tools.values())
+    grammar = policy.grammar(specs)
+    if (specs, grammar) != (transcript.tools, transcript.grammar):
+        session.append(ToolsOffered(tools=specs, grammar=grammar))
+
+
+def require(trainer: Trainer, policy: Policy) -> None:
+    """Refuse, by name, a trainer that needs what the policy cannot do."""
+    if lacking := sorted(trainer.needs - policy.capabilities):
+        raise CapabilityMissing(
+            f"trainer {trainer.name!r} needs {', '.join(lacking)}, which the policy {policy.model.name!r} cannot do; "
+            f"it can do: {', '.join(sorted(policy.capabilities)) or 'nothing'}. "
+            "Choose other trainer settings, another model, or --no-train."
+        )
+
+
+def trainers(plugins: Plugins) -> TrainerOf:
+    """Makes the trainer that a logged update names, with the settings that it was recorded with."""
+    return lambda name, settings: plugins.choose("make_trainer", name, settings)

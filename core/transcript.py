@@ -1,0 +1,269 @@
+"""The conversation, the permissions and the corrections as a fold over the log.
+
+A `Transcript` is made from nothing but records, in order: the same fold serves a running session, a
+resumed one, replay and every plugin that looks at the session. It never reads a clock, a file or a
+model. Plugins get it to read; only the session applies records to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+
+from continualcode.core.data import Call, Message, SamplingParams, Slots, ToolSpec
+from continualcode.core.errors import ReplayError, UpdateError, nearest
+from continualcode.core.events import (
+    ContextBuilt,
+    ContextCleared,
+    CorrectionGiven,
+    DecisionMade,
+    NoteGiven,
+    PromptSubmitted,
+    PromptTokens,
+    Rule,
+    RuleAdded,
+    RuleRemoved,
+    SampleTaken,
+    SessionResumed,
+    SessionStarted,
+    ToolProposed,
+    ToolRan,
+    ToolsOffered,
+    TurnInterrupted,
+    UpdateApplied,
+    UpdateFailed,
+    UpdateStarted,
+)
+from continualcode.core.protocols import FeedbackType
+from continualcode.eventlog import Record, pack_u32, unpack_f32, unpack_u32
+
+
+class SampledTurn(NamedTuple):
+    """One sample with everything that a trainer needs to learn from it."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    params: SamplingParams
+    grammar: str | None
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    weights: str
+    text: str
+    call: Call | None
+
+
+class ProposedCall(NamedTuple):
+    """One tool call as the model proposed it, and the sample it came from."""
+
+    call_id: str
+    sample: str
+    call: Call
+
+
+class Transcript:
+    """What has happened so far. Attributes are the state; `apply` is the fold."""
+
+    def __init__(self, feedback: Mapping[str, FeedbackType] | None = None) -> None:
+        self.started: SessionStarted | None = None
+        self.messages: list[Message] = []
+        self.tools: tuple[ToolSpec, ...] = ()
+        self.grammar: str | None = None
+        self.weights = ""
+        self.rules: dict[str, Rule] = {}
+        self.seen: dict[str, str] = {}
+        self.samples: dict[str, SampleTaken] = {}
+        self.proposals: dict[str, ToolProposed] = {}
+        self.decisions: dict[str, DecisionMade] = {}
+        self.corrections: dict[str, CorrectionGiven] = {}
+        self.updates: dict[str, UpdateStarted] = {}
+        self.outcomes: dict[str, UpdateApplied | UpdateFailed] = {}
+        self._pending: dict[str, CorrectionGiven] = {}
+        self._offers: dict[str, ToolsOffered] = {}
+        self._offer = ""
+        self._seen_by_sample: dict[str, tuple[list[Message], int]] = {}
+        self._notes: list[str] = []
+        self._last_sample: str | None = None
+        self._feedback = feedback or {}
+
+    # -- Reading --------------------------------------------------------------------------------------
+
+    @property
+    def offer(self) -> str:
+        """Id of the ToolsOffered in force; empty before the first."""
+        return self._offer
+
+    def call(self, call_id: str) -> ProposedCall:
+        """The call that `call_id` names, as the model proposed it."""
+        proposal = self.proposals.get(call_id)
+        if proposal is None or proposal.call is None:
+            raise ReplayError(f"no call {call_id!r} in this log: decisions and results name a tool_proposed by its id")
+        return ProposedCall(call_id, proposal.sample, proposal.call)
+
+    def sequence(self, sample_id: str) -> tuple[int, ...]:
+        """The token ids of a sample's prompt and then its completion."""
+        sample = self._sample(sample_id)
+        return self.expand(sample.prompt) + tuple(unpack_u32(sample.token_ids))
+
+    def expand(self, prompt: PromptTokens) -> tuple[int, ...]:
+        """The token ids that `prompt` stands for."""
+        tails: list[tuple[int, ...]] = []
+        wanted: int | None = None  # how many ids of the sequence at hand are part of the answer
+        link: PromptTokens | None = prompt
+        while link is not None:
+            own = tuple(unpack_u32(link.tail))
+            length = link.shared + len(own)
+            keep = length if wanted is None else min(wanted, length)
+            if keep > link.shared:
+                tails.append(own[: keep - link.shared])
+                keep = link.shared
+            if link.after is None or keep == 0:
+                break
+            sample = self._sample(link.after)
+            completion = tuple(unpack_u32(sample.token_ids))
+            before = sample.prompt.shared + len(sample.prompt.tail) // 4
+            if keep > before:
+                tails.append(completion[: keep - before])
+                keep = before
+            wanted, link = keep, sample.prompt
+        return tuple(token for part in reversed(tails) for token in part)
+
+    def shorten(self, ids: tuple[int, ...], after: str | None = None) -> PromptTokens:
+        """`ids` as what they share with an earlier sample's sequence (by default the last) and a tail."""
+        earlier = after if after is not None else self._last_sample
+        if earlier is None:
+            return PromptTokens(tail=pack_u32(ids))
+        head = self.sequence(earlier)
+        shared = next((i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids)))
+        return PromptTokens(after=earlier if shared else None, shared=shared, tail=pack_u32(ids[shared:]))
+
+    def sampled(self, sample_id: str) -> SampledTurn:
+        """A sample with its prompt, the messages behind that prompt, and the tools it could call."""
+        sample = self._sample(sample_id)
+        offer = self._offers[sample.offer]
+        messages, count = self._seen_by_sample[sample_id]
+        calls = (p.call for p in self.proposals.values() if p.sample == sample_id)
+        return SampledTurn(
+            prompt_ids=self.expand(sample.prompt),
+            completion_ids=tuple(unpack_u32(sample.token_ids)),
+            logprobs=tuple(unpack_f32(sample.logprobs)),
+            params=sample.params,
+            grammar=offer.grammar,
+            messages=tuple(messages[:count]),
+            tools=offer.tools,
+            weights=sample.weights,
+            text=sample.text,
+            call=next(calls, None),
+        )
+
+    def slots(self, correction: CorrectionGiven) -> Slots:
+        """What the teacher is told of a correction, by the feedback type of its kind."""
+        feedback = self._feedback.get(correction.kind)
+        if feedback is None:
+            raise UpdateError(
+                f"correction {correction.id}: no plugin knows the kind {correction.kind!r}; "
+                f"{nearest(correction.kind, self._feedback)}"
+            )
+        return feedback.slots(correction, self)
+
+    def notes_since_update(self) -> list[str]:
+        """What the user said in passing since the last update started."""
+        return list(self._notes)
+
+    def pending(self) -> tuple[CorrectionGiven, ...]:
+        """Corrections that no update has taken up yet, oldest first."""
+        return tuple(self._pending.values())
+
+    def unfinished_update(self) -> UpdateStarted | None:
+        """The update that was running when the log ended; None: every update has its outcome."""
+        last = next(reversed(self.updates.values()), None)
+        return last if last is not None and last.id not in self.outcomes else None
+
+    def _sample(self, sample_id: str) -> SampleTaken:
+        try:
+            return self.samples[sample_id]
+        except KeyError:
+            raise ReplayError(f"no sample {sample_id!r} before this record in the log") from None
+
+    # -- The fold -------------------------------------------------------------------------------------
+
+    def apply(self, record: Record) -> None:
+        """Take one record into account. Records of other kinds change nothing."""
+        match record:
+            case SessionStarted():
+                self.started = record
+                self.weights = record.weights
+            case SessionResumed():
+                self.weights = record.weights
+            case ToolsOffered():
+                self._offers[record.id] = record
+                self._offer, self.tools, self.grammar = record.id, record.tools, record.grammar
+            case ContextBuilt():
+                self.messages = list(record.messages)
+            case PromptSubmitted():
+                self.messages.append(Message(role="user", text=record.text))
+            case NoteGiven():
+                self._notes.append(record.text)
+                self.messages.append(Message(role="user", text=record.text))
+            case SampleTaken():
+                self.samples[record.id] = record
+                self._last_sample = record.id
+                self._seen_by_sample[record.id] = (self.messages, len(self.messages))
+                self.messages.append(Message(role="assistant", text=record.text))
+            case ToolProposed():
+                self.proposals[record.id] = record
+                if record.call is None:
+                    self.messages.append(Message(role="tool", text=f"error: {record.why}"))
+            case DecisionMade():
+                self._decide(record)
+            case ToolRan():
+                self.seen.update(record.seen)
+                extra = f"\n{record.feedback}" if record.feedback and not record.success else ""
+                self.messages.append(Message(role="tool", text=record.output + extra))
+            case ContextCleared():
+                self.messages = []  # a new list: samples hold on to the old one
+                self._notes.clear()
+            case TurnInterrupted():
+                if self.messages and self.messages[-1].role == "assistant":
+                    self.messages.append(Message(role="tool", text="Interrupted by the user."))
+            case RuleAdded():
+                self.rules[record.id] = record.rule
+            case RuleRemoved():
+                self.rules.pop(record.rule_id, None)
+            case CorrectionGiven():
+                self.corrections[record.id] = self._pending[record.id] = record
+            case UpdateStarted():
+                self.updates[record.id] = record
+                self._notes.clear()
+            case UpdateApplied():
+                self.outcomes[record.update] = record
+                self.weights = record.weights
+                self._settle(e.correction for e in self.updates[record.update].examples)
+            case UpdateFailed():
+                if record.update is not None:
+                    self.outcomes[record.update] = record
+                self._settle(record.corrections)
+            case _:
+                pass
+
+    def _decide(self, decision: DecisionMade) -> None:
+        self.decisions[decision.call_id] = decision
+        proposed = self.call(decision.call_id)
+        if decision.verdict == "deny":
+            said = f": {decision.reason}" if decision.reason else "."
+            self.messages.append(Message(role="tool", text=f"The user denied this call{said}"))
+        elif decision.arguments is not None:
+            edited = Call(tool=proposed.call.tool, arguments=decision.arguments)
+            # A copy, as samples hold on to the list in which the model's own call stands.
+            self.messages = [*self.messages[:-1], Message(role="assistant", call=edited)]
+
+    def _settle(self, corrections: Iterable[str]) -> None:
+        for correction in corrections:
+            self._pending.pop(correction, None)
+
+
+def fold(records: Iterable[Record], feedback: Mapping[str, FeedbackType] | None = None) -> Transcript:
+    """The transcript of a whole log."""
+    transcript = Transcript(feedback)
+    for record in records:
+        transcript.apply(record)
+    return transcript
