@@ -1,0 +1,131 @@
+"""The trainable part of a local model: a LoRA adapter (Hu et al. 2021) on a base that never changes.
+
+Each adapted linear layer computes W x + (alpha / rank) · B A x; only the factors A [rank, in] and
+B [out, rank] are trained. At first B is zero, so the model is the base model, and A is uniform in
+±1/√in, peft's own choice, but drawn here on the CPU from `AdapterSpec.seed` in the order of the names:
+peft draws on the model's device from the process-wide generator, which would make the digest of an
+untrained adapter depend on the machine and on whoever drew before.
+"""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+
+from continualcode.core.data import AdapterSpec
+
+Factors: TypeAlias = dict[str, Tensor]
+"""Adapter tensors by name. Names that differ in `lora_A` and `lora_B` only are the factors of one layer."""
+
+
+class Adapter:
+    """A base model with one LoRA adapter. Takes `model` over: its linear layers are wrapped in place."""
+
+    def __init__(self, model: Any, spec: AdapterSpec) -> None:
+        self.spec = spec
+        config = LoraConfig(
+            r=spec.rank,
+            lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft divides by it and takes any number
+            target_modules=spec.targets,
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        # peft draws an initialisation, which reset() replaces, and asks transformers a question in old words.
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            self.model: PeftModel = get_peft_model(model, config)
+        self.model.eval()
+        trainable = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+        self._parameters = dict(sorted(trainable))
+        self.reset()
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The trainable tensors, in the order of their names."""
+        return list(self._parameters.values())
+
+    def logits(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
+        """The model's next-token logits after each position of `at` in `ids`: [len(at), V].
+
+        The output layer, the widest by far, runs on those positions only.
+        """
+        device = self.parameters()[0].device
+        kept = torch.tensor(at, dtype=torch.long, device=device)
+        out = self.model(
+            input_ids=torch.tensor([ids], dtype=torch.long, device=device),
+            use_cache=False,
+            logits_to_keep=kept,
+        )
+        logits: Tensor = out.logits[0]
+        return logits
+
+    # -- Weights by content --------------------------------------------------------------------------
+
+    def digest(self) -> str:
+        """sha256 over name, dtype, shape and bytes of each trainable tensor, in the order of the names."""
+        return digest(self._parameters)
+
+    def snapshot(self) -> Factors:
+        """A copy of the trainable tensors as they are now."""
+        return {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+
+    @torch.no_grad()
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Make the trainable tensors those of `snapshot`, bit for bit."""
+        for name, parameter in self._parameters.items():
+            parameter.copy_(snapshot[name])
+
+    def initial(self) -> Factors:
+        """The trainable tensors as the seed makes them, whatever has been trained since."""
+        generator = torch.Generator().manual_seed(self.spec.seed)
+        made: Factors = {}
+        for name, parameter in self._parameters.items():
+            if "lora_A" in name:
+                drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float32)
+                made[name] = ((drawn * 2.0 - 1.0) / math.sqrt(parameter.shape[1])).to(parameter)
+            else:
+                made[name] = torch.zeros_like(parameter, requires_grad=False)
+        return made
+
+    def reset(self) -> None:
+        """Go back to before any training, exactly."""
+        self.restore(self.initial())
+
+    # -- Other weights for a while -------------------------------------------------------------------
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Inside, the model is the base model."""
+        with self.model.disable_adapter():
+            yield
+
+    @contextmanager
+    def holding(self, factors: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, the model has these factors, of whatever rank; nothing may be trained meanwhile.
+
+        The scaling stays alpha / rank of the spec, so ΔW = (alpha / rank) · B A for them too.
+        """
+        own = {name: parameter.data for name, parameter in self._parameters.items()}
+        try:
+            for name, parameter in self._parameters.items():
+                parameter.data = factors[name]
+            yield
+        finally:
+            for name, parameter in self._parameters.items():
+                parameter.data = own[name]
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 in hex over name, dtype, shape and bytes of each tensor, in the order of the names."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().to("cpu").contiguous()
+        sha.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        sha.update(plain.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()

@@ -1,0 +1,136 @@
+"""The rows of an update: an example checked, its teacher scored, and what the student looks like on it.
+
+Shapes: T completion tokens, F of them *free* (the grammar left a choice), V tokens in the vocabulary.
+Only free positions carry loss; for the others every figure is 0.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from continualcode.core.data import Example, Objective
+from continualcode.core.errors import UpdateError
+from continualcode.plugins.models.local import objectives
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example with what stays the same while the student moves.
+
+    tokens, sampled: the sampled ids and their logprobs then, [F]. allowed: bool [F, V], None: everything.
+    teacher: log-probabilities [F, V], or [F, k+1]: on `support` [F, k], and a tail. share: what one free
+    token counts for in the batch's mean.
+    """
+
+    example: Example
+    free: tuple[int, ...]
+    tokens: Tensor
+    sampled: Tensor
+    allowed: Tensor | None
+    support: Tensor | None
+    teacher: Tensor
+    teacher_tokens: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """The student on one row, as numbers, one a completion token: loss, divergence, log T − log S."""
+
+    share: float
+    losses: tuple[float, ...]
+    divergences: tuple[float, ...]
+    advantages: tuple[float, ...]
+
+
+def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, Tensor]:
+    """Compare the student's logits [F, V] with the row's teacher: the figures, and the losses [F] to descend.
+
+    No logits: the row has no free position.
+    """
+    if logits is None:
+        zeros = (0.0,) * len(row.example.completion_ids)
+        return Look(row.share, zeros, zeros, zeros), torch.zeros(0)
+    full = objectives.log_probs(logits, row.example.temperature, row.allowed)
+    tokens = of(full, row.tokens)
+    student = full if row.support is None else objectives.with_tail(full.gather(1, row.support))
+    if objective.divergence == "sampled":
+        losses = objectives.sampled_token(tokens, row.teacher_tokens)
+        divergences = objectives.divergence(student.detach(), row.teacher, objective)
+    else:
+        losses = objectives.divergence(student, row.teacher, objective)
+        divergences = losses.detach()
+    losses = losses * objectives.importance_ratio(tokens, row.sampled, objective.ratio_clip)
+    advantages = row.teacher_tokens - tokens.detach()
+    refuse_nonfinite(row.example, row.free, losses, "the loss")
+    refuse_nonfinite(row.example, row.free, divergences, "the divergence")
+    refuse_nonfinite(row.example, row.free, advantages, "the advantage")
+    seen = Look(row.share, *(spread(row, values) for values in (losses, divergences, advantages)))
+    return seen, losses
+
+
+def mean(looks: Sequence[Look], figures: Sequence[tuple[float, ...]]) -> float:
+    """The batch's mean of `figures`, one tuple a row, each token counting by its row's share."""
+    return math.fsum(math.fsum(row) * seen.share for seen, row in zip(looks, figures, strict=True))
+
+
+def spread(row: Row, values: Tensor) -> tuple[float, ...]:
+    """Values of the free positions [F] as one number a completion token."""
+    numbers = [0.0] * len(row.example.completion_ids)
+    for place, value in zip(row.free, values.tolist(), strict=True):
+        numbers[place] = value
+    return tuple(numbers)
+
+
+def of(log_probs: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probability of one token a position: [F] from [F, V]."""
+    return log_probs.gather(1, tokens[:, None])[:, 0]
+
+
+# -- Refusals ----------------------------------------------------------------------------------------
+
+
+def who(example: Example) -> str:
+    """How an error names an example."""
+    return f"correction {example.correction}, sample {example.sample}"
+
+
+def check(example: Example, vocabulary: int, context: int) -> None:
+    """Refuse an example that cannot be learned from, by name: nothing is dropped or repaired in silence."""
+    ids, logprobs = example.completion_ids, example.sampled_logprobs
+    if not ids or not example.prompt_ids or not example.teacher_ids:
+        raise UpdateError(f"{who(example)}: both prompts and the completion need at least one token")
+    if len(ids) != len(logprobs):
+        raise UpdateError(f"{who(example)}: {len(ids)} completion tokens but {len(logprobs)} logprobs")
+    for place, logprob in enumerate(logprobs):
+        if not math.isfinite(logprob) or logprob > 1e-3:  # a certain token is often a hair above 0 in fp32
+            raise UpdateError(f"{who(example)}: logprob {logprob} at position {place}; it must be finite and ≤ 0")
+    for name, number in (("temperature", example.temperature), ("weight", example.weight)):
+        if not math.isfinite(number) or number < 0.0:
+            raise UpdateError(f"{who(example)}: {name} {number}; it must be finite and ≥ 0")
+    longest = max(len(example.prompt_ids), len(example.teacher_ids)) + len(ids)
+    if longest > context:
+        raise UpdateError(f"{who(example)}: {longest} tokens with the completion; the model's context is {context}")
+    for token in (*example.prompt_ids, *example.teacher_ids, *ids):
+        if not 0 <= token < vocabulary:
+            raise UpdateError(f"{who(example)}: token {token} is not one of the model's 0 to {vocabulary - 1}")
+
+
+def refuse_nonfinite(example: Example, free: Sequence[int], values: Tensor, name: str) -> None:
+    """Raise UpdateError at the first of `values` [F] that is NaN or infinite."""
+    bad = (~values.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise UpdateError(f"{who(example)}: {name} is {float(values[bad[0]])} at position {free[bad[0]]}")
+
+
+@contextmanager
+def blaming(example: Example) -> Iterator[None]:
+    """Torch's errors (out of memory, above all) as UpdateErrors that name the example."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UpdateError(f"{who(example)}: torch could not compute it: {error}") from error
