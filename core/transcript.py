@@ -74,6 +74,7 @@ class Transcript:
         self.samples: dict[str, SampleTaken] = {}
         self.proposals: dict[str, ToolProposed] = {}
         self.decisions: dict[str, DecisionMade] = {}
+        self.results: dict[str, ToolRan] = {}
         self.corrections: dict[str, CorrectionGiven] = {}
         self.updates: dict[str, UpdateStarted] = {}
         self.outcomes: dict[str, UpdateApplied | UpdateFailed] = {}
@@ -216,6 +217,7 @@ class Transcript:
             case DecisionMade():
                 self._decide(record)
             case ToolRan():
+                self.results[record.call_id] = record
                 self.seen.update(record.seen)
                 extra = f"\n{record.feedback}" if record.feedback and not record.success else ""
                 self.messages.append(Message(role="tool", text=record.output + extra))
