@@ -10,7 +10,7 @@ untrained adapter depend on the machine and on whoever drew before.
 import hashlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -38,7 +38,8 @@ class Adapter:
             task_type="CAUSAL_LM",
         )
         # peft draws an initialisation, which reset() replaces, and asks transformers a question in old words.
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        untyped: Any = torch.random
+        with untyped.fork_rng(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             self.model: PeftModel = get_peft_model(model, config)
         self.model.eval()
@@ -100,13 +101,13 @@ class Adapter:
     # -- Other weights for a while -------------------------------------------------------------------
 
     @contextmanager
-    def disabled(self) -> Iterator[None]:
+    def disabled(self) -> Generator[None]:
         """Inside, the model is the base model."""
         with self.model.disable_adapter():
             yield
 
     @contextmanager
-    def holding(self, factors: Mapping[str, Tensor]) -> Iterator[None]:
+    def holding(self, factors: Mapping[str, Tensor]) -> Generator[None]:
         """Inside, the model has these factors, of whatever rank; nothing may be trained meanwhile.
 
         The scaling stays alpha / rank of the spec, so ΔW = (alpha / rank) · B A for them too.
@@ -127,5 +128,5 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         plain = tensor.detach().to("cpu").contiguous()
         sha.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-        sha.update(plain.reshape(-1).view(torch.uint8).numpy())
+        sha.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()

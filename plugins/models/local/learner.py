@@ -7,11 +7,11 @@ weights, and the promises around it:
   the grammar allowed. Token t of a completion after a prompt of P tokens is predicted at position P + t − 1.
 - Only positions where the grammar left a choice carry loss; the output layer runs on no others.
 - One example a forward pass, gradients accumulated: there is no padding that could change anything.
-- What fails leaves weights, optimiser and teacher as they were, and says which correction, sample and position.
+- What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
-The gradient goes through the whole prompt, keys and values included. Left out: activation checkpointing (memory
-grows with the longest example), and keeping a prompt's keys and values from one step to the next.
+The gradient goes through the whole prompt, keys and values included. Left out: activation checkpointing
+(memory grows with the longest example), and sharing what two prompts have in common.
 """
 
 import math
@@ -175,15 +175,20 @@ class Learner:
         allowed = unpacked(self._constraint.masks(example.grammar, ids), self._vocabulary())
         for place, token in enumerate(ids):
             if not allowed[place, token]:
-                raise UpdateError(f"{who(example)}: the grammar does not allow token {token} at position {place}")
-        free = tuple((allowed.sum(-1) > 1).nonzero().flatten().tolist())
+                raise UpdateError(f"{who(example)}: its grammar allows no token {token} at position {place}")
+        free = tuple(place for place, choices in enumerate(allowed.sum(-1)) if int(choices) > 1)
         return free, allowed[list(free)].to(self._device)
 
     def _row(
-        self, example: Example, free: tuple[int, ...], allowed: Tensor | None, share: float, objective: Objective
+        self,
+        example: Example,
+        free: tuple[int, ...],
+        allowed: Tensor | None,
+        share: float,
+        objective: Objective,
     ) -> Row:
-        tokens = torch.tensor([example.completion_ids[t] for t in free], dtype=torch.long, device=self._device)
-        sampled = torch.tensor([example.sampled_logprobs[t] for t in free], device=self._device)
+        tokens = torch.tensor(example.completion_ids, device=self._device)[list(free)]
+        sampled = torch.tensor(example.sampled_logprobs, device=self._device)[list(free)]
         if not free:
             return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, share)
         logits = self._teacher_logits(example, free, objective)
@@ -225,7 +230,8 @@ class Learner:
                 if name == wanted:
                     self._frozen[wanted] = factors
         if wanted is None or wanted not in self._frozen:
-            raise UpdateError(f"frozen teacher {wanted!r}: no such weights were kept; {nearest(str(wanted), self._frozen)}")
+            hint = nearest(str(wanted), self._frozen)
+            raise UpdateError(f"frozen teacher {wanted!r}: no such weights were kept; {hint}")
         return self._frozen[wanted]
 
     # -- Looking and stepping ------------------------------------------------------------------------
@@ -239,13 +245,14 @@ class Learner:
         # In two stages, so that a fault of the loss, which has a position, can be told from one of the model.
         (at_logits,) = torch.autograd.grad(losses.sum() * row.share, logits)
         refuse_nonfinite(row.example, row.free, at_logits.abs().amax(-1), "the gradient at the logits")
-        logits.backward(at_logits)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self._adapter.parameters() if p.grad is not None])
+        torch.autograd.backward(logits, at_logits)
+        gradients = [p.grad for p in self._adapter.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
-            raise UpdateError(f"{who(row.example)}: the gradient's norm is {float(norm)} behind finite logits")
+            raise UpdateError(f"{who(row.example)}: the gradient's norm is {float(norm)}")
 
     def _apply(self, batch: Batch) -> float:
-        """Clip, one AdamW step, one step of the averaged teacher; all or nothing. The norm before clipping."""
+        """Clip, one AdamW step, one of the averaged teacher; all or nothing. Returns the unclipped norm."""
         settings, averaged = batch.optimiser, batch.objective.teacher == "ema"
         parameters = self._adapter.parameters()
         before = self.snapshot()
@@ -259,7 +266,7 @@ class Learner:
                 eps=settings.eps,
                 weight_decay=settings.weight_decay,
             )
-            self._adamw.step()
+            self._adamw.step()  # pyright: ignore[reportUnknownMemberType]  # torch leaves `closure` untyped
             if not all(bool(p.isfinite().all()) for p in parameters):
                 raise UpdateError(f"a step at lr {settings.lr:g} made weights that are not finite")
             if averaged:

@@ -84,7 +84,7 @@ def sampled_token(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def importance_ratio(now: Tensor, then: Tensor, clip: float) -> Tensor:
-    """How much likelier each sampled token is now than when it was sampled [T], at most `clip`; a constant."""
+    """How much likelier each token is now than when it was sampled [T], at most `clip`; a constant."""
     return (now.detach() - then).clamp(-20.0, 20.0).exp().clamp(max=clip)
 
 

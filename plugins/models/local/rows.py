@@ -5,7 +5,7 @@ Only free positions carry loss; for the others every figure is 0.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -81,8 +81,8 @@ def mean(looks: Sequence[Look], figures: Sequence[tuple[float, ...]]) -> float:
 def spread(row: Row, values: Tensor) -> tuple[float, ...]:
     """Values of the free positions [F] as one number a completion token."""
     numbers = [0.0] * len(row.example.completion_ids)
-    for place, value in zip(row.free, values.tolist(), strict=True):
-        numbers[place] = value
+    for place, value in zip(row.free, values.cpu(), strict=True):
+        numbers[place] = float(value)
     return tuple(numbers)
 
 
@@ -108,27 +108,27 @@ def check(example: Example, vocabulary: int, context: int) -> None:
         raise UpdateError(f"{who(example)}: {len(ids)} completion tokens but {len(logprobs)} logprobs")
     for place, logprob in enumerate(logprobs):
         if not math.isfinite(logprob) or logprob > 1e-3:  # a certain token is often a hair above 0 in fp32
-            raise UpdateError(f"{who(example)}: logprob {logprob} at position {place}; it must be finite and ≤ 0")
+            raise UpdateError(f"{who(example)}: logprob {logprob} at position {place}; need finite, ≤ 0")
     for name, number in (("temperature", example.temperature), ("weight", example.weight)):
         if not math.isfinite(number) or number < 0.0:
-            raise UpdateError(f"{who(example)}: {name} {number}; it must be finite and ≥ 0")
+            raise UpdateError(f"{who(example)}: {name} {number}; need finite, ≥ 0")
     longest = max(len(example.prompt_ids), len(example.teacher_ids)) + len(ids)
     if longest > context:
-        raise UpdateError(f"{who(example)}: {longest} tokens with the completion; the model's context is {context}")
+        raise UpdateError(f"{who(example)}: {longest} tokens, more than the model's context of {context}")
     for token in (*example.prompt_ids, *example.teacher_ids, *ids):
         if not 0 <= token < vocabulary:
-            raise UpdateError(f"{who(example)}: token {token} is not one of the model's 0 to {vocabulary - 1}")
+            raise UpdateError(f"{who(example)}: token {token} is outside the vocabulary of {vocabulary}")
 
 
 def refuse_nonfinite(example: Example, free: Sequence[int], values: Tensor, name: str) -> None:
     """Raise UpdateError at the first of `values` [F] that is NaN or infinite."""
-    bad = (~values.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        raise UpdateError(f"{who(example)}: {name} is {float(values[bad[0]])} at position {free[bad[0]]}")
+    for place, value in zip(free, values.cpu(), strict=True):
+        if not math.isfinite(value):
+            raise UpdateError(f"{who(example)}: {name} is {float(value)} at position {place}")
 
 
 @contextmanager
-def blaming(example: Example) -> Iterator[None]:
+def blaming(example: Example) -> Generator[None]:
     """Torch's errors (out of memory, above all) as UpdateErrors that name the example."""
     try:
         yield

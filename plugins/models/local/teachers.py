@@ -19,6 +19,7 @@ kept in `Ema.error`, the largest ‖lost‖ / ‖ΔW‖ (Frobenius) of any layer
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,9 +64,10 @@ def compressed(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
 
     In float64: cutting must not be the reason for a loss. Rank never exceeds what the shapes allow.
     """
-    q_b, r_b = torch.linalg.qr(b.double())
-    q_a, r_a = torch.linalg.qr(a.double().T)
-    u, s, v = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
+    linalg: Any = torch.linalg  # its functions have no types
+    q_b, r_b = linalg.qr(b.double())
+    q_a, r_a = linalg.qr(a.double().T)
+    u, s, v = linalg.svd(r_b @ r_a.T, full_matrices=False)
     whole = float(s.norm())
     lost = float(s[rank:].norm()) / whole if whole else 0.0
     root = s[:rank].sqrt()
