@@ -1,0 +1,1 @@
+"""The `local` model: transformers and a LoRA adapter on this machine."""

@@ -1,0 +1,68 @@
+"""Whole repositories of the Hugging Face hub, kept in the hub's own cache and found there first.
+
+What is on this machine is used without asking the hub: a session's model must not change because
+somebody pushed. A revision that is wanted is named: `org/name@revision`.
+"""
+
+import contextlib
+import importlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from continualcode.core.errors import ModelUnavailable
+from continualcode.plugins.models.local import child
+from continualcode.plugins.models.local.disk import is_out_of_room, out_of_room, require_free, size_of
+from continualcode.plugins.models.local.download import HUB_CHILD
+from continualcode.plugins.models.local.identity import Progress, weight_files
+
+_PLAN_SECONDS = 30.0
+_STALL_SECONDS = 60.0
+
+
+def local(repo: str, revision: str) -> Path | None:
+    """The folder of `repo` in the hub's cache if all of it is there; `revision` "": the default one."""
+    hub: Any = importlib.import_module("huggingface_hub")  # Any: its own types are incomplete
+    errors: Any = importlib.import_module("huggingface_hub.errors")
+    # An id that the hub would not accept is for the hub to explain. ModelUnavailable: a download that
+    # ended early left only some of the files.
+    absent = (errors.LocalEntryNotFoundError, errors.HFValidationError, ModelUnavailable)
+    with contextlib.suppress(*absent):
+        folder = Path(hub.snapshot_download(repo, revision=revision or None, local_files_only=True))
+        weight_files(folder)
+        return folder
+    return None
+
+
+def download(repo: str, revision: str, scratch: Path, progress: Progress) -> Path:
+    """The folder of `repo` in the hub's cache, downloaded if need be; logs of that go under `scratch`."""
+    found = local(repo, revision)
+    if found is not None:
+        return found
+    name = f"{repo}@{revision}" if revision else repo
+    with tempfile.TemporaryDirectory(prefix=".hub-", dir=scratch) as logs:
+        log = Path(logs) / "hub.log"
+        try:
+            progress(f"asking the Hugging Face hub for {name}", 0, 0)
+            answer = child.run(["-m", HUB_CHILD, "plan", repo, revision], log, patience=_PLAN_SECONDS)
+            plan = json.loads(answer)
+            total, cache = int(plan["bytes"]), Path(plan["folder"])
+            cache.mkdir(parents=True, exist_ok=True)
+            require_free(cache, total, f"downloading {name}")
+            before = size_of(cache)
+            answer = child.run(
+                ["-m", HUB_CHILD, "snapshot", repo, revision],
+                log,
+                size=lambda: size_of(cache) - before,
+                report=lambda done: progress(f"downloading {name}", min(done, total), total),
+                patience=_STALL_SECONDS,
+            )
+        except child.ChildFailed as error:
+            if is_out_of_room(str(error)):
+                raise out_of_room(scratch, f"downloading {name}", error) from error
+            raise ModelUnavailable(
+                f"{name} could not be downloaded from the Hugging Face hub: {error}. Check the name, the"
+                " network, and for gated models HF_TOKEN; or give a folder that holds the model"
+            ) from error
+    return Path(json.loads(answer))
