@@ -10,21 +10,23 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from continualcode.plugins.models.local.identity import Progress
+from continualcode.core.protocols import Progress
 
 
-def to_safetensors(gguf: Path, folder: Path, progress: Progress, label: str) -> None:
+def to_safetensors(gguf: Path, folder: Path, progress: Progress, name: str) -> None:
     """Write the model and the tokenizer of `gguf` to `folder`; `progress` counts tensors."""
-    progress(label, 0, 0)
+    progress(f"converting {name}: its tokenizer", 0, 0)
     transformers: Any = importlib.import_module("transformers")  # Any: its own types are incomplete
-    with _own_progress(progress, label):
+    with _own_progress(progress, f"converting {name}"):
         source, file = gguf.parent, gguf.name
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
+        progress(f"converting {name}: its configuration", 0, 0)
         model = transformers.AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype="float32")
         # It is no longer quantised, but still says so, and save_pretrained refuses what was quantised.
         model.hf_quantizer = None
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
+        progress(f"writing {name}", 0, 0)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from continualcode.core.errors import ModelUnavailable
+from continualcode.core.protocols import Progress
 from continualcode.plugins.models.local import child
 from continualcode.plugins.models.local.aliases import Alias, HubFile
 from continualcode.plugins.models.local.disk import is_out_of_room, size_of
-from continualcode.plugins.models.local.identity import Progress
 
 HUB_CHILD = "continualcode.plugins.models.local.hub_child"
 PROBE_SECONDS = 6.0

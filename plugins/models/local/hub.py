@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from continualcode.core.errors import ModelUnavailable
+from continualcode.core.protocols import Progress
 from continualcode.plugins.models.local import child
 from continualcode.plugins.models.local.disk import is_out_of_room, out_of_room, require_free, size_of
 from continualcode.plugins.models.local.download import HUB_CHILD
-from continualcode.plugins.models.local.identity import Progress, weight_files
+from continualcode.plugins.models.local.identity import weight_files
 
 _PLAN_SECONDS = 30.0
 _STALL_SECONDS = 60.0

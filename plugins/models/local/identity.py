@@ -7,25 +7,22 @@ size and modification time of every file that counts, and stays true while those
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import msgspec
 
 from continualcode.core.errors import ModelUnavailable
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called as `(label, done, total)`, in bytes or tensors; total 0: how much there is, is not known."""
-
-
-def silent(_label: str, _done: int, _total: int) -> None:
-    """No progress wanted."""
-
+from continualcode.core.protocols import Progress
 
 _TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
 _OLDER_TOKENIZERS = ("tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt")
 _CHUNK = 1 << 20
+
+
+def silent(_label: str, _done: int, _total: int) -> None:
+    """No progress wanted."""
 
 
 class Digests(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from continualcode.core.errors import ModelUnavailable
+from continualcode.core.protocols import Progress
 from continualcode.plugins.models.local import convert
 from continualcode.plugins.models.local.aliases import Alias
 from continualcode.plugins.models.local.disk import (
@@ -24,7 +25,7 @@ from continualcode.plugins.models.local.disk import (
     write_if_possible,
 )
 from continualcode.plugins.models.local.download import fetch_gguf
-from continualcode.plugins.models.local.identity import ModelFiles, Progress, Record, measure, silent, stamps
+from continualcode.plugins.models.local.identity import ModelFiles, Record, measure, silent, stamps
 from continualcode.plugins.models.local.lock import held
 
 MANIFEST = "manifest.json"
@@ -124,7 +125,7 @@ def _make(alias: Alias, cache: Path, work: Path, report: Progress) -> None:
     to_download = 0 if gguf.exists() else alias.bytes
     require_free(cache, to_download + alias.converted, f"installing {alias.name}")
     fetch_gguf(alias, work, report)
-    convert.to_safetensors(gguf, model, report, f"converting {alias.name}")
+    convert.to_safetensors(gguf, model, report, alias.name)
     gguf.unlink()
     manifest = Manifest(
         alias=alias.name,
