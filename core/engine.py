@@ -43,8 +43,13 @@ def run(session: Session) -> None:
         if given.startswith("/"):
             command(session, given)
         else:
-            session.append(PromptSubmitted(text=given))
-            turn(session)
+            ask(session, given)
+
+
+def ask(session: Session, prompt: str) -> None:
+    """One prompt and the turn that it leads to."""
+    session.append(PromptSubmitted(text=prompt))
+    turn(session)
 
 
 def turn(session: Session) -> None:

@@ -18,6 +18,7 @@ from continualcode.core import hookspecs
 from continualcode.core.config import PluginsConfig
 from continualcode.core.errors import PluginError, nearest
 from continualcode.core.events import PluginFailed, PluginInfo
+from continualcode.eventlog import Record
 
 GROUP = "continualcode"
 """The entry-point group and the pluggy project name."""
@@ -86,7 +87,7 @@ class Plugins:
             raise PluginError(f"plugin {name!r} of {distribution} does not fit the contract: {error}") from error
         self._origin[name] = (distribution, release)
 
-    def list(self) -> tuple[PluginInfo, ...]:
+    def loaded(self) -> tuple[PluginInfo, ...]:
         """Every plugin, in the order in which it loaded."""
         return tuple(
             PluginInfo(name=name, distribution=distribution, version=release, hooks=self._hooks(name))
@@ -134,6 +135,16 @@ class Plugins:
                 owner[name] = reply.plugin
                 found[name] = item
         return found
+
+    def event_types(self) -> tuple[type[Record], ...]:
+        """The record types that plugins bring along."""
+        found: list[type[Record]] = []
+        for reply in self.ask("register_events"):
+            if reply.error is not None:
+                self.failures.append(failure(reply, "register_events"))
+            else:
+                found += reply.answer
+        return tuple(found)
 
     def choose(self, hook: str, name: str, options: Mapping[str, Any], *build: Any) -> Any:
         """Build (with `build`) what the one plugin that answers to `name` makes; none or several are errors."""

@@ -6,20 +6,35 @@ trainer, on the plan that the log holds as data (`update_started`), and compares
 first divergence is reported with its size.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 
 from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import ReplayError
-from continualcode.core.events import ExampleRef, SessionResumed, SessionStarted, UpdateApplied, UpdateStarted
+from continualcode.core.events import (
+    ExampleRef,
+    SessionResumed,
+    SessionStarted,
+    UpdateApplied,
+    UpdateStarted,
+    event_registry,
+)
+from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
 from continualcode.core.transcript import Transcript
-from continualcode.eventlog import Record, unpack_f32
+from continualcode.eventlog import Record, read, unpack_f32
 
 TrainerOf: TypeAlias = Callable[[str, Mapping[str, object]], Trainer]
 """The trainer by name and settings, as an update recorded them."""
+
+
+def trainers_of(plugins: Plugins) -> TrainerOf:
+    """Makes the trainer that a logged update names, with the settings that it was recorded with."""
+    return lambda name, settings: plugins.choose("make_trainer", name, settings)
 
 
 class Divergence(Data):
@@ -54,6 +69,32 @@ class ReplayReport(Data):
     def ok(self) -> bool:
         """Every update came out as logged."""
         return self.matched == self.updates and self.weights == self.logged
+
+
+def replay_log(
+    log: Path,
+    plugins: Plugins,
+    *,
+    model: Mapping[str, Any] | None = None,
+    until: int | None = None,
+    progress: Progress | None = None,
+) -> ReplayReport:
+    """Replay the log in the file `log`, on the model it names unless `model` (name and options) is given."""
+    records = iter(read(log, event_registry(plugins.event_types())))
+    first = next(records, None)
+    if not isinstance(first, SessionStarted):
+        raise ReplayError(f"{log}: a session's log begins with session_started, this one with {type(first).__name__}")
+    options = model or first.config["model"]
+    policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
+    try:
+        replayer = Replayer(policy, trainers_of(plugins), progress=progress)
+        return replayer.run(itertools.chain([first], records), until)
+    finally:
+        policy.close()
+
+
+def _quiet(label: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 def plan_of(started: UpdateStarted, transcript: Transcript) -> UpdatePlan:

@@ -27,7 +27,7 @@ from continualcode.core.events import (
 )
 from continualcode.core.plugins import Plugins, Reply, failure
 from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Tool, Trainer
-from continualcode.core.replay import Replayer, TrainerOf
+from continualcode.core.replay import Replayer, trainers_of
 from continualcode.core.transcript import Transcript
 from continualcode.core.workspace import Workspace
 from continualcode.eventlog import LogWriter, Record, read
@@ -118,14 +118,14 @@ def open_session(
     tools = plugins.collect("register_tools", lambda tool: str(tool.spec.name))
     feedback = plugins.collect("register_feedback", lambda kind: str(kind.kind))
     commands = plugins.collect("register_commands", lambda command: str(command.name))
-    registry = event_registry(tuple(t for reply in plugins.ask("register_events") for t in reply.answer or ()))
+    registry = event_registry(plugins.event_types())
     ui = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
     trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
     policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, ui.progress)
     if config.session.train:
         require(trainer, policy)
     if resume:
-        replayer = Replayer(policy, trainers(plugins), feedback=feedback, progress=ui.progress)
+        replayer = Replayer(policy, trainers_of(plugins), feedback=feedback, progress=ui.progress)
         replayer.run(read(log, registry))
         transcript, writer = replayer.transcript, LogWriter.open(log, registry)
     else:
@@ -154,7 +154,7 @@ def _append_start(session: Session, resume: bool) -> None:
         session.append(
             SessionResumed(
                 product=version("continualcode"),
-                plugins=session.plugins.list(),
+                plugins=session.plugins.loaded(),
                 config=msgspec.to_builtins(session.config),
                 stack=dict(policy.stack),
                 weights=policy.weights(),
@@ -168,7 +168,7 @@ def _append_start(session: Session, resume: bool) -> None:
         session.append(
             SessionStarted(
                 product=version("continualcode"),
-                plugins=session.plugins.list(),
+                plugins=session.plugins.loaded(),
                 config=msgspec.to_builtins(session.config),
                 model=policy.model,
                 stack=dict(policy.stack),
@@ -193,8 +193,3 @@ def require(trainer: Trainer, policy: Policy) -> None:
             f"it can do: {', '.join(sorted(policy.capabilities)) or 'nothing'}. "
             "Choose other trainer settings, another model, or --no-train."
         )
-
-
-def trainers(plugins: Plugins) -> TrainerOf:
-    """Makes the trainer that a logged update names, with the settings that it was recorded with."""
-    return lambda name, settings: plugins.choose("make_trainer", name, settings)

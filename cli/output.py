@@ -1,0 +1,27 @@
+"""What every command prints the same way: progress, on stderr, so that stdout stays for results."""
+
+import sys
+import time
+
+from continualcode.core.protocols import Progress
+
+
+def progress_on_stderr() -> Progress:
+    """One line, updated in place on a terminal; elsewhere a line for each tenth, and the last."""
+    terminal = sys.stderr.isatty()
+    began = time.monotonic()
+    shown: dict[str, int] = {}
+
+    def show(label: str, done: int, total: int) -> None:
+        tenth = 10 * done // max(1, total)
+        if not terminal and shown.get(label) == tenth:
+            return
+        shown[label] = tenth
+        share = f"{100 * done // max(1, total):3d}%" if total else ""
+        line = f"{label} {share} {time.monotonic() - began:.0f} s"
+        sys.stderr.write(f"\r\033[K{line}" if terminal else f"{line}\n")
+        if terminal and done >= total:
+            sys.stderr.write("\n")
+        sys.stderr.flush()
+
+    return show

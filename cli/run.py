@@ -1,0 +1,123 @@
+"""`cc run`: one session, with the plugins, the model and the UI that were chosen."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from continualcode.core.config import Config, load
+from continualcode.core.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def session_options(command: F) -> F:
+    """The options that every command which opens a model shares."""
+    for option in (
+        click.option("--model", metavar="NAME", help="An alias (cc models list), org/name, or a folder."),
+        click.option("--plugin", "modules", multiple=True, metavar="MODULE", help="Load this module as a plugin too."),
+        click.option("--no-plugin", "disable", multiple=True, metavar="NAME", help="Leave this plugin out."),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Configuration, e.g. trainer.lr=1e-4."),
+    ):
+        command = option(command)
+    return command
+
+
+def configuration(
+    project: Path,
+    *,
+    model: str | None = None,
+    ui: dict[str, Any] | None = None,
+    train: bool = True,
+    modules: tuple[str, ...] = (),
+    disable: tuple[str, ...] = (),
+    sets: tuple[str, ...] = (),
+) -> Config:
+    """Files, then flags, then --set, as one configuration."""
+    from platformdirs import user_config_path
+
+    over: dict[str, Any] = {}
+    if model:
+        over["model"] = {"name": model}
+    if ui:
+        over["ui"] = ui
+    if not train:
+        over["session"] = {"train": False}
+    if modules or disable:
+        over["plugins"] = {"modules": list(modules), "disable": list(disable)}
+    return load(project=project, user=user_config_path("continualcode"), sets=sets, over=over)
+
+
+def new_log(config: Config, workspace: Path) -> Path:
+    """Where a new session's log lies: named after the workspace and the time, in the user's data folder."""
+    from platformdirs import user_data_path
+
+    folder = Path(config.paths.sessions) if config.paths.sessions else user_data_path("continualcode") / "sessions"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stem = f"{workspace.resolve().name or 'root'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (f"{stem}{suffix}.jsonl" for suffix in ("", *(f"-{n}" for n in range(2, 10_000))))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
+@click.command()
+@click.argument("workspace", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
+@click.option("--ui", metavar="NAME", help="plain (default) or script, or a plugin's.")
+@click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run this TOML unattended.")
+@click.option("--prompt", metavar="TEXT", help="One prompt, then end.")
+@click.option("--no-train", is_flag=True, help="Record corrections, but learn nothing.")
+@click.option("--log", "log_path", type=click.Path(path_type=Path), help="Where to write the log.")
+@click.option("--resume", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Go on with this log.")
+@session_options
+def run(
+    workspace: Path,
+    ui: str | None,
+    script: Path | None,
+    prompt: str | None,
+    no_train: bool,
+    log_path: Path | None,
+    resume: Path | None,
+    model: str | None,
+    modules: tuple[str, ...],
+    disable: tuple[str, ...],
+    sets: tuple[str, ...],
+) -> None:
+    """Work on WORKSPACE with an agent that learns from your corrections.
+
+    Approve, edit or deny each tool call. A denial carries a correction: the model learns from it at
+    once, and tries again with the new weights. Everything is in the log.
+    """
+    from continualcode.core import engine
+    from continualcode.core.plugins import Plugins
+    from continualcode.core.session import open_session
+
+    if resume and log_path:
+        raise UsageError(f"--resume {resume} goes on with that log: --log {log_path} cannot be given as well")
+    if script and ui:
+        raise UsageError(f"--script {script} is a UI of its own: --ui {ui} cannot be given as well")
+    chosen: dict[str, Any] | None = {"name": ui} if ui else None
+    if script:
+        chosen = {"name": "script", "file": str(script)}
+    config = configuration(
+        workspace, model=model, ui=chosen, train=not no_train, modules=modules, disable=disable, sets=sets
+    )
+    session = open_session(
+        config,
+        Plugins(config.plugins),
+        workspace=workspace,
+        log=resume or log_path or new_log(config, workspace),
+        resume=resume is not None,
+    )
+    reason = "failed"
+    try:
+        if prompt is None:
+            engine.run(session)
+        else:
+            engine.ask(session, prompt)
+        reason = "quit"
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    finally:
+        session.close(reason)

@@ -1,0 +1,55 @@
+"""Configuration: layers, and errors that name the source and the nearest key."""
+
+from pathlib import Path
+
+import pytest
+
+from continualcode.core.config import Config, load
+from continualcode.core.errors import ConfigError
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    user, project = tmp_path / "user", tmp_path / "project"
+    for folder, steps in ((user, 1), (project, 2)):
+        folder.mkdir()
+        (folder / "continualcode.toml").write_text(f"[session]\nmax_turns = {steps}\ninstructions = '{folder.name}'\n")
+    config = load(project=project, user=user, sets=["session.max_turns=3"])
+    assert (config.session.max_turns, config.session.instructions) == (3, "project")
+
+
+@pytest.mark.parametrize("text", ["sesion.train=false", "session.trian=false", "sampling.temprature=1.0"])
+def test_an_unknown_key_names_the_nearest(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="did you mean '(session|train|temperature)'"):
+        load(project=tmp_path, sets=[text])
+
+
+def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "continualcode.toml").write_text("[session]\nmax_turns = 'many'\n")
+    with pytest.raises(ConfigError, match=r"continualcode.toml: .*`int`.*max_turns"):
+        load(project=tmp_path)
+
+
+def test_a_file_that_is_not_toml_says_the_line(tmp_path: Path) -> None:
+    (tmp_path / "continualcode.toml").write_text("[session\n")
+    with pytest.raises(ConfigError, match="not TOML.*line 1"):
+        load(project=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["train", "=1", "session..train=1", ".x=1"])
+def test_a_set_that_is_no_assignment_shows_one(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="expected key=value"):
+        load(project=tmp_path, sets=[text])
+
+
+def test_values_are_toml_and_else_strings(tmp_path: Path) -> None:
+    config = load(project=tmp_path, sets=["trainer.lr=1e-4", "model.device=cpu", "session.train=false"])
+    assert (config.trainer["lr"], config.model["device"], config.session.train) == (1e-4, "cpu", False)
+
+
+def test_another_name_drops_the_options_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "continualcode.toml").write_text("[ui]\nname = 'script'\nfile = 'x.toml'\n")
+    assert load(project=tmp_path, over={"ui": {"name": "plain"}}).ui == {"name": "plain"}
+
+
+def test_the_defaults_are_a_configuration(tmp_path: Path) -> None:
+    assert load(project=tmp_path) == Config()

@@ -1,0 +1,138 @@
+"""Replay and resume: the weights are a function of the log."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from continualcode.core import engine
+from continualcode.core.data import Call, SamplingParams
+from continualcode.core.errors import ReplayError
+from continualcode.core.events import SampleTaken, SessionResumed, UpdateApplied, UpdateFailed, event_registry
+from continualcode.core.plugins import Plugins
+from continualcode.core.protocols import Trainer
+from continualcode.core.replay import Replayer, plan_of, trainers_of
+from continualcode.core.review import Answer
+from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
+from continualcode.core.transcript import Transcript, fold
+from continualcode.eventlog import Record, pack_f32, pack_u32, read
+
+WRITE = Call(tool="write", arguments={"path": "b.txt", "content": "x"})
+NO = Answer(verdict="deny", reason="No.")
+
+
+def recorded(tmp_path: Path, denials: int = 3) -> tuple[Path, str]:
+    """A log with that many updates, and the digest that it ended in."""
+    session = open_scripted(tmp_path / "p", [WRITE] * denials, ui=ScriptedUI(["go"], [NO] * denials))
+    engine.run(session)
+    session.close("quit")
+    return session.log.path, session.policy.weights()
+
+
+def records(log: Path) -> list[Record]:
+    return list(read(log, event_registry()))
+
+
+def trainer_of(name: str, settings: object) -> Trainer:
+    return trainers_of(Plugins(installed=False))(name, settings)  # type: ignore[arg-type]  # a mapping
+
+
+def test_every_update_comes_out_as_logged(tmp_path: Path) -> None:
+    log, weights = recorded(tmp_path)
+    report = Replayer(ScriptedPolicy(), trainer_of).run(records(log))
+    assert (report.updates, report.matched, report.weights) == (3, 3, weights)
+    assert report.ok and report.first_divergence is None
+
+
+def test_replay_up_to_an_event_gives_the_weights_of_then(tmp_path: Path) -> None:
+    log, _ = recorded(tmp_path)
+    updates = [r for r in records(log) if isinstance(r, UpdateApplied)]
+    report = Replayer(ScriptedPolicy(), trainer_of).run(records(log), until=updates[1].seq)
+    assert report.weights == updates[1].weights
+
+
+def test_the_first_update_that_differs_is_named(tmp_path: Path) -> None:
+    class Other(ScriptedPolicy):
+        def step(self, batch: object, *, stop_below: float) -> object:  # type: ignore[override]  # passed through
+            return super().step(batch, stop_below=max(stop_below, 0.5))  # type: ignore[arg-type]  # likewise
+
+    log, _ = recorded(tmp_path)
+    report = Replayer(Other(), trainer_of).run(records(log))
+    assert report.updates == 3 and report.matched == 0 and not report.ok
+    assert report.first_divergence is not None
+    first = next(r for r in records(log) if isinstance(r, UpdateApplied))
+    assert (report.first_divergence.seq, report.first_divergence.logged) == (first.seq, first.weights)
+
+
+def test_another_base_model_is_refused_by_name(tmp_path: Path) -> None:
+    log, _ = recorded(tmp_path, 1)
+    policy = ScriptedPolicy()
+    policy.model = msgspec.structs.replace(policy.model, base="0" * 64)
+    with pytest.raises(ReplayError, match="base 000000000000"):
+        Replayer(policy, trainer_of).run(records(log))
+
+
+def test_a_plan_survives_the_log(tmp_path: Path) -> None:
+    log, _ = recorded(tmp_path)
+    transcript = fold(records(log))
+    for started in transcript.updates.values():
+        (example,) = plan_of(started, transcript).examples
+        turn = transcript.sampled(example.sample)
+        assert example.prompt_ids == turn.prompt_ids
+        assert bytes(example.teacher_ids[: len(turn.prompt_ids) - 20]) == bytes(turn.prompt_ids[:-20])
+        assert b"No." in bytes(example.teacher_ids)
+
+
+def test_a_resumed_session_goes_on_from_the_same_weights_and_conversation(tmp_path: Path) -> None:
+    log, weights = recorded(tmp_path)
+    ui = ScriptedUI(["more"])
+    session = open_scripted(tmp_path / "p", ["done"], ui=ui, log=log, resume=True)
+    messages = list(session.transcript.messages)
+    engine.run(session)
+    session.close("quit")
+    assert session.policy.weights() == weights
+    assert messages and session.transcript.messages[: len(messages)] == messages
+    assert any(isinstance(r, SessionResumed) for r in records(log))
+    assert Replayer(ScriptedPolicy(), trainer_of).run(records(log)).ok
+
+
+def test_an_update_that_the_crash_cut_off_is_done_once_after_resuming(tmp_path: Path) -> None:
+    log, _ = recorded(tmp_path, 2)
+    kept = records(log)
+    last = max(i for i, r in enumerate(kept) if isinstance(r, UpdateApplied))
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.unlink()
+    for sidecar in tmp_path.glob(f"{log.name}.*"):
+        sidecar.unlink()
+    log.write_bytes(b"".join(lines[:last]))  # as a kill in the middle of the second update leaves it
+    session = open_scripted(tmp_path / "p", log=log, resume=True)
+    engine.run(session)
+    session.close("quit")
+    after = records(log)
+    assert sum(isinstance(r, UpdateApplied) for r in after) == 2
+    assert sum(isinstance(r, UpdateFailed) for r in after) == 1
+    assert Replayer(ScriptedPolicy(), trainer_of).run(after).ok
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=8), st.lists(st.integers(0, 3), max_size=4)), max_size=6))
+def test_prompts_stored_by_reference_expand_to_themselves(turns: list[tuple[list[int], list[int]]]) -> None:
+    transcript = Transcript()
+    for number, (prompt, completion) in enumerate(turns):
+        stored = transcript.shorten(tuple(prompt))
+        assert transcript.expand(stored) == tuple(prompt)
+        transcript.apply(
+            SampleTaken(
+                id=f"s{number}",
+                weights="w",
+                offer="o",
+                prompt=stored,
+                params=SamplingParams(),
+                token_ids=pack_u32(completion),
+                logprobs=pack_f32([0.0] * len(completion)),
+                text="",
+                stop="end",
+            )
+        )
+        assert transcript.sequence(f"s{number}") == tuple(prompt + completion)
