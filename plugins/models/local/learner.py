@@ -272,8 +272,10 @@ class Learner:
             if averaged:
                 start = self._ema or Ema(before.weights)  # a copy of the student as it was
                 self._ema = start.stepped(self._adapter.snapshot(), batch.objective.teacher_rate)
-        except BaseException:  # an interrupt as well: there is no half a step
+        except BaseException as error:  # an interrupt as well: there is no half a step
             self.restore(before)
+            if isinstance(error, RuntimeError):
+                raise UpdateError(f"torch could not take a step at lr {settings.lr:g}: {error}") from error
             raise
         batch.begun = True
         return float(norm)

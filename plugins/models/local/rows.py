@@ -81,7 +81,7 @@ def mean(looks: Sequence[Look], figures: Sequence[tuple[float, ...]]) -> float:
 def spread(row: Row, values: Tensor) -> tuple[float, ...]:
     """Values of the free positions [F] as one number a completion token."""
     numbers = [0.0] * len(row.example.completion_ids)
-    for place, value in zip(row.free, values.cpu(), strict=True):
+    for place, value in zip(row.free, values.detach().cpu(), strict=True):
         numbers[place] = float(value)
     return tuple(numbers)
 
@@ -122,7 +122,7 @@ def check(example: Example, vocabulary: int, context: int) -> None:
 
 def refuse_nonfinite(example: Example, free: Sequence[int], values: Tensor, name: str) -> None:
     """Raise UpdateError at the first of `values` [F] that is NaN or infinite."""
-    for place, value in zip(free, values.cpu(), strict=True):
+    for place, value in zip(free, values.detach().cpu(), strict=True):
         if not math.isfinite(value):
             raise UpdateError(f"{who(example)}: {name} is {float(value)} at position {place}")
 
