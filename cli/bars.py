@@ -47,13 +47,15 @@ class _Bars:
     def __init__(self, rich: "RichProgress") -> None:
         self._rich = rich
         self._task: TaskID | None = None
-        self._label, self._total = "", 0
+        self._label = ""
+        self._total = 0
 
     def __call__(self, label: str, done: int, total: int) -> None:
         if self._task is None or total != self._total or (total == 0 and label != self._label):
             self._finish()
             self._task = self._rich.add_task(label, total=total or None, amount="")
-        self._label, self._total = label, total
+        self._label = label
+        self._total = total
         self._rich.update(self._task, description=label, completed=done, amount=_amount(done, total))
 
     def _finish(self) -> None:

@@ -1,16 +1,17 @@
 """Run a program that fills a folder, and watch the folder.
 
 Downloads run as child processes: a child can be given up on after a time, interrupted within a moment,
-prints what it likes into a file instead of the user's terminal, and reads its settings (index, proxy,
+prints what it likes where nobody sees it, and reads its settings (index, proxy,
 token, offline) from the environment as the user knows them.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import IO
 
 _LOOK_EVERY = 0.1
 
@@ -21,7 +22,6 @@ class ChildFailed(Exception):
 
 def run(
     arguments: Sequence[str],
-    log: Path,
     *,
     size: Callable[[], int] = lambda: 0,
     report: Callable[[int], None] = lambda _done: None,
@@ -31,10 +31,9 @@ def run(
     """Run this Python with `arguments` and return what it printed.
 
     `report` is called with `size()` whenever that has changed. After `patience` seconds without a change
-    the child is ended. Errors go to the file `log`, which the reason of a ChildFailed is read from.
+    the child is ended.
     """
-    printed = log.with_suffix(".out")
-    with log.open("w+b") as errors, printed.open("w+b") as output:
+    with tempfile.TemporaryFile("w+b") as output, tempfile.TemporaryFile("w+b") as errors:
         child = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
@@ -56,10 +55,9 @@ def run(
             if child.poll() is None:
                 child.kill()
                 child.wait()
-    if child.returncode:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        raise ChildFailed(reason(text) or f"exit code {child.returncode}")
-    return printed.read_text(encoding="utf-8", errors="replace")
+        if child.returncode:
+            raise ChildFailed(reason(_text(errors)) or f"exit code {child.returncode}")
+        return _text(output)
 
 
 def reason(text: str) -> str:
@@ -74,3 +72,8 @@ def reason(text: str) -> str:
     error = errors[-1] if errors else (lines[-1] if lines else "")
     full = next((line for line in lines if "No space left on device" in line), "")
     return full or " ; ".join(part for part in (error, cause) if part)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

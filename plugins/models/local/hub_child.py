@@ -13,11 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SNAPSHOT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-"""Of a repository, only what transformers needs to load safetensors weights and a tokenizer."""
-
-SNAPSHOT_LEAVES_OUT = ("*/*", "consolidated*")
-"""Other formats of the same weights."""
+# Of a repository, only what transformers needs to load safetensors weights and a tokenizer; left out are
+# other formats of the same weights.
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_LEFT_OUT = ["*/*", "consolidated*"]
 
 
 def probe(repo: str, file: str, revision: str) -> dict[str, object]:
@@ -34,7 +33,7 @@ def file(repo: str, file: str, revision: str, folder: str) -> str:
 
 def plan(repo: str, revision: str) -> dict[str, object]:
     """How many bytes a snapshot would download, and the folder that they would go to."""
-    files = _snapshot(repo, revision, dry_run=True)
+    files = snapshot_of(repo, revision, dry_run=True)
     cache = Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
     return {
         "bytes": sum(one.file_size for one in files if one.will_download),
@@ -44,15 +43,16 @@ def plan(repo: str, revision: str) -> dict[str, object]:
 
 def snapshot(repo: str, revision: str) -> str:
     """Download a repository's model to the hub's own cache; the folder it is in."""
-    return str(_snapshot(repo, revision))
+    return str(snapshot_of(repo, revision))
 
 
-def _snapshot(repo: str, revision: str, **options: bool) -> Any:
+def snapshot_of(repo: str, revision: str, **options: bool) -> Any:
+    """`snapshot_download` of what we use of a repository; `revision` "" is the default branch."""
     return _hub().snapshot_download(
         repo,
         revision=revision or None,
-        allow_patterns=list(SNAPSHOT_FILES),
-        ignore_patterns=list(SNAPSHOT_LEAVES_OUT),
+        allow_patterns=_WANTED,
+        ignore_patterns=_LEFT_OUT,
         **options,
     )
 
@@ -74,10 +74,9 @@ def main(arguments: list[str]) -> int:
     try:
         answer = questions[arguments[0]](*arguments[1:])
     except Exception as error:  # whatever it is: the parent reports it, or has another source to try
-        said = f"{type(error).__name__}: {error}"
-        if error.__cause__ is not None:
-            said += f" ({type(error.__cause__).__name__}: {error.__cause__})"
-        print(" ".join(said.split()), file=sys.stderr)
+        # A dry run hides why the repository could not be listed.
+        told = (error.__cause__ if type(error).__name__ == "DryRunError" else None) or error
+        print(" ".join(f"{type(told).__name__}: {told}".split()), file=sys.stderr)
         return 1
     print(json.dumps(answer))
     return 0

@@ -54,7 +54,7 @@ def install(
     if found is not None:
         return found
     require_extra(alias.name, ("torch", "transformers", "gguf", "safetensors"))
-    make_cache(cache)
+    _make_cache(cache)
     waiting = f"waiting for another process (%s) that installs {alias.name}"
     with held(cache / f".{alias.name}.lock", lambda pid: report(waiting % pid, 0, 0)):
         found = find(alias, cache=cache, progress=report)  # the one we waited for may have made it
@@ -78,7 +78,7 @@ def find(
     again = f"Remove that folder and run `cc models pull {alias.name}`"
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise ModelUnavailable(f"{folder / MANIFEST} cannot be read ({error}). {again}") from error
@@ -102,14 +102,6 @@ def find(
     return known.model(alias.name, folder)
 
 
-def make_cache(cache: Path) -> None:
-    """Make the folder for models. Raises ModelUnavailable if it cannot be made."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelUnavailable(f"the folder for models, {cache}, cannot be made: {error}") from error
-
-
 def require_extra(name: str, modules: tuple[str, ...]) -> None:
     """Raise ModelUnavailable unless the libraries that the model `name` needs are installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
@@ -118,6 +110,14 @@ def require_extra(name: str, modules: tuple[str, ...]) -> None:
             f"{name} needs {', '.join(missing)}, which this Python does not have:"
             " pip install 'continualcode[local]'"
         )
+
+
+def _make_cache(cache: Path) -> None:
+    """Make the folder for models. Raises ModelUnavailable if it cannot be made."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelUnavailable(f"the folder for models, {cache}, cannot be made: {error}") from error
 
 
 def _make(alias: Alias, cache: Path, work: Path, report: Progress) -> None:

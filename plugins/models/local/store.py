@@ -21,7 +21,7 @@ from continualcode.plugins.models.local import hub
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 from continualcode.plugins.models.local.disk import write_if_possible
 from continualcode.plugins.models.local.identity import ModelFiles, Record, measure, silent, stamps
-from continualcode.plugins.models.local.install import find, install, make_cache, require_extra
+from continualcode.plugins.models.local.install import find, install, require_extra
 
 __all__ = ["ALIASES", "Alias", "ModelFiles", "Progress", "default_cache", "install", "installed", "resolve"]
 
@@ -49,9 +49,8 @@ def resolve(
         return _in_folder(str(folder), folder, root, report, verify)
     if _HUB_ID.fullmatch(name):
         require_extra(name, ("huggingface_hub",))
-        make_cache(root)
         repo, _, revision = name.partition("@")
-        return _in_folder(name, hub.download(repo, revision, root, report), root, report, verify)
+        return _in_folder(name, hub.download(repo, revision, report), root, report, verify)
     raise ModelUnavailable(
         f"no model is called {name!r}: {nearest(name, ALIASES)}. Or give a Hugging Face id (org/name), or a"
         " folder with config.json, a tokenizer and safetensors (./folder)"
