@@ -1,1 +1,37 @@
-"""The `local` model: transformers and a LoRA adapter on this machine."""
+"""The `local` model: transformers and a LoRA adapter on this machine.
+
+It answers to aliases, Hugging Face ids and folders, which is every name without a `scheme:` in front.
+Importing this imports no torch: the base install has none.
+"""
+
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from continualcode import hookimpl
+from continualcode.core.errors import ModelUnavailable
+from continualcode.core.protocols import Policy, Progress
+
+EXTRA = ("torch", "transformers", "peft", "llguidance", "safetensors")
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # two letters at least: `C:\models` is a folder
+
+
+@hookimpl
+def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[Progress], Policy] | None:
+    """Answers to every name without a scheme; whether there is such a model is found out when it is built."""
+    if SCHEME.match(model):
+        return None
+    return lambda progress: _build(model, options, progress)
+
+
+def _build(model: str, options: Mapping[str, Any], progress: Progress) -> Policy:
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelUnavailable(
+            f"the model {model!r} runs on this machine and needs {', '.join(missing)}, not installed here: "
+            "pip install 'continualcode[local]'"
+        )
+    from continualcode.plugins.models.local.policy import LocalPolicy
+
+    return LocalPolicy(model, options, progress)

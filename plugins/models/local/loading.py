@@ -1,0 +1,136 @@
+"""A model from a folder into memory, and the names of everything that its numbers depend on."""
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from continualcode.core.data import AdapterSpec
+from continualcode.core.errors import ConfigError, ModelUnavailable
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "llguidance")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The table `[model]` for local models.
+
+    device: auto is cuda where there is one, else cpu. dtype: auto is float32 on a CPU, which mostly
+    emulates shorter types, and bfloat16 on a GPU. threads: of torch; None leaves its choice. context: tokens
+    of a prompt and its completion, at most what the model was made for. cache: the folder of installed
+    models; None is the platform's usual place.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = None
+    context: int = 8192
+    rank: int = 32
+    alpha: float = 32.0
+    targets: str = "all-linear"
+    adapter_seed: int = 0
+    cache: str | None = None
+
+    @property
+    def adapter(self) -> AdapterSpec:
+        """The adapter that these options ask for."""
+        return AdapterSpec(rank=self.rank, alpha=self.alpha, targets=self.targets, seed=self.adapter_seed)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device called `wanted`; raises ConfigError if this machine has no such device."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(
+            f"model.device: {wanted!r} cannot be used here ({why}); auto, cpu or cuda"
+        ) from None
+    return device
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype called `wanted` for the base model on `device`."""
+    if wanted == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if wanted not in DTYPES:
+        raise ConfigError(f"model.dtype: {wanted!r}; allowed: auto, {', '.join(DTYPES)}")
+    return DTYPES[wanted]
+
+
+def be_deterministic(device: torch.device, threads: int | None) -> None:
+    """Ask torch for the same bits each time. For the whole process, as torch has it no other way.
+
+    On a CPU the same kernels with the same number of threads already give the same bits. On CUDA the
+    backward pass of attention and cuBLAS's workspaces do not, unless asked to before their first use.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def load(name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+    """The causal language model in `folder`, frozen and in eval mode, and its tokenizer.
+
+    Raises ModelUnavailable where transformers cannot make one of what is there. Code that comes with a
+    model is never run.
+    """
+    models: Any = AutoModelForCausalLM  # their own types say as much
+    tokenizers: Any = AutoTokenizer
+    try:
+        with quiet():
+            tokenizer = tokenizers.from_pretrained(folder, local_files_only=True)
+            model = models.from_pretrained(
+                folder, local_files_only=True, dtype=dtype, attn_implementation="sdpa"
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        first = (str(error) or repr(error)).splitlines()[0]
+        raise ModelUnavailable(f"{name}: transformers cannot load {folder}: {first}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelUnavailable(f"{name}: its tokenizer has no tokenizer.json; grammars need a fast tokenizer")
+    return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Inside, transformers shows no progress bars and no advice; afterwards it is as it was."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # has no types
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above
+
+
+def fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """What bit-for-bit replay depends on besides the weights."""
+    stack = {library: version(library) for library in LIBRARIES}
+    stack |= {
+        "device": device.type,
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": str(torch.get_num_threads()),
+        "cpu": str(torch.backends.cpu.get_cpu_capability()),
+        "attention": "sdpa",
+        "deterministic": str(torch.are_deterministic_algorithms_enabled()).lower(),
+    }
+    if device.type == "cuda":
+        stack |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    return stack

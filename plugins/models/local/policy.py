@@ -1,0 +1,188 @@
+"""A model on this machine as a `Policy`: a base model that never changes and a LoRA adapter that learns."""
+
+import gc
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from continualcode.core.config import options
+from continualcode.core.data import (
+    Call,
+    Capability,
+    Example,
+    Message,
+    ModelInfo,
+    Objective,
+    Optimiser,
+    ParsedTurn,
+    Sample,
+    SamplingParams,
+    StepReport,
+    ToolSpec,
+)
+from continualcode.core.errors import UsageError
+from continualcode.core.protocols import Progress
+from continualcode.plugins.models.local import loading, store
+from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.constraint import Constraint
+from continualcode.plugins.models.local.families import Language, Turn, detect
+from continualcode.plugins.models.local.learner import Batch, Learner, Snapshot
+from continualcode.plugins.models.local.prefix import Prefix
+from continualcode.plugins.models.local.sampler import Sampler
+from continualcode.plugins.models.local.tokens import Codec
+
+
+class LocalPolicy:
+    """The model called `name` (see `store.resolve`); `settings` is the table `[model]`. Not thread-safe."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any], progress: Progress | None = None) -> None:
+        given = options(loading.Options, settings, "model")
+        device = loading.choose_device(given.device)
+        dtype = loading.choose_dtype(given.dtype, device)
+        cache = Path(given.cache).expanduser() if given.cache else None
+        files = store.resolve(name, cache=cache, progress=progress)
+        loading.be_deterministic(device, given.threads)
+        model, tokenizer = loading.load(name, files.folder, dtype, device)
+
+        def template(turns: Sequence[Turn]) -> str:
+            text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return text
+
+        codec = Codec(tokenizer)
+        family = detect(tokenizer, codec, template)
+        self._codec = codec
+        self._language = Language(family, codec, template)
+        vocabulary = int(model.get_input_embeddings().num_embeddings)
+        self._constraint = Constraint(tokenizer, vocabulary, family.ends)
+        self._adapter = Adapter(model, given.adapter)
+        self._learner = Learner(self._adapter, self._constraint, device)
+        self._prefix = Prefix(self._adapter.model, device)
+        context = min(given.context, int(model.config.max_position_embeddings))
+        self._sampler = Sampler(self._prefix, codec, self._constraint, context)
+        self._weights: str | None = None
+        self._stack = loading.fingerprint(device, dtype)
+        self._info = ModelInfo(
+            name=name,
+            base=files.base,
+            tokenizer=files.tokenizer,
+            template=files.template,
+            adapter=given.adapter,
+            dtype=self._stack["dtype"],
+            context=context,
+        )
+
+    @property
+    def model(self) -> ModelInfo:
+        """Which model this is, by content."""
+        return self._info
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Every one there is: the logits are at hand, and so are the weights."""
+        return frozenset(get_args(Capability))
+
+    @property
+    def stack(self) -> Mapping[str, str]:
+        """Versions, device, dtype, threads: same stack, same bits."""
+        return self._stack
+
+    # -- The model family's language -----------------------------------------------------------------
+
+    def render(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> tuple[int, ...]:
+        """The prompt's token ids; see `families.Language.render`."""
+        return self._language.render(messages, tools)
+
+    def grammar(self, tools: Sequence[ToolSpec]) -> str | None:
+        """The grammar of one turn. Raises UsageError naming the tool whose schema cannot be enforced."""
+        grammar = self._language.grammar(tools)
+        if grammar is not None and (fault := self._constraint.fault(grammar)) is not None:
+            for tool in tools:
+                alone = self._language.grammar([tool])
+                if alone is not None and (own := self._constraint.fault(alone)) is not None:
+                    raise UsageError(f"the schema of tool {tool.name!r} cannot be made into a grammar: {own}")
+            raise UsageError(f"the tools' schemas cannot be made into one grammar: {fault}")
+        return grammar
+
+    def format_call(self, call: Call) -> str:
+        """A call as this family would write it."""
+        return self._language.format_call(call)
+
+    def parse(self, sample: Sample, tools: Sequence[ToolSpec]) -> ParsedTurn:
+        """Read a completion; never raises."""
+        return self._language.parse(sample, tools)
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` is, alone."""
+        return self._codec.count(text)
+
+    def truncate(self, text: str, tokens: int) -> str:
+        """`text` cut in the middle to at most `tokens` tokens, the cut marked; as it is if it fits."""
+        return self._codec.truncate(text, tokens)
+
+    # -- Sampling ------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        prompt_ids: Sequence[int],
+        grammar: str | None,
+        params: SamplingParams,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Sample:
+        """Draw one completion; see `sampler.Sampler.sample`."""
+        self._prefix.use(self.weights())
+        return self._sampler.sample(prompt_ids, grammar, params, on_text, cancelled)
+
+    def tool_probabilities(
+        self, prompt_ids: Sequence[int], grammar: str | None, tools: Sequence[ToolSpec]
+    ) -> dict[str, float]:
+        """P(the turn begins as a call of that tool), by canonical spelling; sums to at most 1."""
+        self._prefix.use(self.weights())
+        return self._sampler.tool_probabilities(prompt_ids, grammar, tools, self.format_call)
+
+    # -- Learning ------------------------------------------------------------------------------------
+
+    def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Batch:
+        """Score the teacher once and return a batch to step on."""
+        return self._learner.prepare(examples, objective, optimiser)
+
+    def step(self, batch: Batch, *, stop_below: float) -> StepReport:
+        """Measure the batch; if its divergence is above `stop_below` (nats a token), take one step."""
+        self._weights = None
+        return self._learner.step(batch, stop_below=stop_below)
+
+    # -- Weights -------------------------------------------------------------------------------------
+
+    def weights(self) -> str:
+        """Content digest of the adapter's weights; kept until something here changes them."""
+        if self._weights is None:
+            self._weights = self._learner.weights()
+        return self._weights
+
+    def optimiser_state(self) -> str:
+        """Content digest of the optimiser's state."""
+        return self._learner.optimiser_state()
+
+    def snapshot(self) -> Snapshot:
+        """Weights and optimiser as they are now."""
+        return self._learner.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to `snapshot`, exactly."""
+        self._weights = None
+        self._learner.restore(snapshot)
+
+    def reset(self) -> None:
+        """The weights before any update, no optimiser state."""
+        self._weights = None
+        self._learner.reset()
+
+    def close(self) -> None:
+        """Let go of the model; nothing here can be used afterwards."""
+        del self._sampler, self._prefix, self._learner, self._adapter, self._constraint
+        gc.collect()
+        if self._stack["device"] == "cuda":
+            torch.cuda.empty_cache()

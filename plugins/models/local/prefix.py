@@ -1,0 +1,107 @@
+"""The model's scores after a sequence, computed for its new part only.
+
+Keys and values of the last sequence are kept. The next one most often continues it (a token was drawn, a
+turn was added), so only what lies behind the common prefix is computed; what lay beyond it is dropped.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+CHUNK = 512
+"""How many tokens one forward pass takes at most: bounds its memory, and the wait until it can be stopped."""
+
+
+class Interrupted(Exception):
+    """The user's wish to stop was seen between two forward passes."""
+
+
+class Prefix:
+    """One sequence and its keys and values. `model` is a causal language model in eval mode.
+
+    `computed` counts the tokens that were given to the model, over the life of this object.
+    """
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self.computed = 0
+        self._model = model
+        self._device = device
+        self._weights = ""
+        self._ids: list[int] = []
+        self._cache = DynamicCache()
+
+    def use(self, weights: str) -> None:
+        """The model now has the weights with this digest: what others computed is dropped."""
+        if weights != self._weights:
+            self._weights = weights
+            self._keep(0)
+
+    @torch.no_grad()
+    def logits(self, ids: Sequence[int], last: int = 1, cancelled: threading.Event | None = None) -> Tensor:
+        """Next-token logits [last, V] after each of the `last` last tokens of `ids`; 1 ≤ last ≤ len(ids).
+
+        Raises Interrupted where `cancelled` was set; that, Ctrl-C and out-of-memory leave what is kept
+        usable.
+        """
+        wanted = list(ids)
+        self._keep(min(common(self._ids, wanted), len(wanted) - last))
+        rows: list[Tensor] = []
+        missing = last
+        while len(self._ids) < len(wanted):
+            if cancelled is not None and cancelled.is_set():
+                raise Interrupted
+            piece = wanted[len(self._ids) : len(self._ids) + CHUNK]
+            after = len(wanted) - len(self._ids) - len(piece)  # tokens still to come
+            rows.append(self._forward(piece, max(0, missing - after)))
+            missing -= len(rows[-1])
+        return torch.cat(rows)
+
+    def _forward(self, piece: list[int], last: int) -> Tensor:
+        """Add `piece` to the sequence; the logits [last, V] after its last tokens."""
+        before = len(self._ids)
+        try:
+            out = self._model(
+                input_ids=torch.tensor([piece], dtype=torch.long, device=self._device),
+                past_key_values=self._cache,
+                use_cache=True,
+                # An index tensor, as the number 0 would mean all of them.
+                logits_to_keep=torch.arange(len(piece) - last, len(piece), device=self._device),
+            )
+        except BaseException:  # Ctrl-C as well: some layers have the piece, some have not
+            self._ids = [*self._ids, *piece]
+            self._keep(before)
+            raise
+        self._ids += piece
+        self.computed += len(piece)
+        logits: Tensor = out.logits[0]
+        return logits
+
+    def _keep(self, count: int) -> None:
+        """Go back to the first `count` tokens."""
+        if count >= len(self._ids):
+            return
+        self._ids = self._ids[:count]
+        if not count:
+            self._cache = DynamicCache()
+            return
+        for layer in cast(
+            "list[DynamicLayer]", self._cache.layers
+        ):  # made without a config, it has no others
+            # Not `crop`, which takes away a number of tokens: after an interrupt layers differ in length, and
+            # keys from values.
+            if layer.keys is not None and layer.values is not None:
+                layer.keys = layer.keys[..., :count, :]
+                layer.values = layer.values[..., :count, :]
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences share at the start."""
+    shortest = min(len(one), len(other))
+    if one[:shortest] == other[:shortest]:
+        return shortest
+    return next(place for place in range(shortest) if one[place] != other[place])
