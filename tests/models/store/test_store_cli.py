@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -61,7 +62,8 @@ def test_pull_of_an_unknown_name_is_an_error_for_people(tmp_path: Path) -> None:
 def test_on_a_terminal_there_is_a_bar(tiny_cache: tuple[Alias, Path], tmp_path: Path) -> None:
     code = "from continualcode.cli.models import models; models()"
     arguments = ["-c", code, "pull", str(tiny_cache[1] / "tiny"), "--cache", str(tmp_path)]
-    child = pexpect.spawn(sys.executable, arguments, encoding="utf-8", timeout=60, dimensions=(24, 200))
+    spawn: Any = pexpect.spawn  # Any: its types are incomplete
+    child = spawn(sys.executable, arguments, encoding="utf-8", timeout=60, dimensions=(24, 200))
     assert child.expect(["hashing .*━+", pexpect.EOF]) == 0
     child.expect(pexpect.EOF)
     child.close()

