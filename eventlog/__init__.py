@@ -1,1 +1,51 @@
-"""Facts, records and one durable file."""
+"""The event log: facts, as records, in one durable file that only grows.
+
+    registry = Registry()
+    registry.register(NoteGiven)
+    with LogWriter.create("session.jsonl", registry) as log:
+        note = log.append(NoteGiven(text="use tabs"))   # on the disk when it returns
+    for record in read("session.jsonl", registry): ...
+
+Knows nothing of what the records mean. Needs msgspec and the standard library. See docs/log.md.
+"""
+
+from continualcode.eventlog.arrays import F32, U32, pack_f32, pack_u32, unpack_f32, unpack_u32
+from continualcode.eventlog.blobs import BlobForgotten, BlobStore
+from continualcode.eventlog.disk import Disk
+from continualcode.eventlog.encode import Redact
+from continualcode.eventlog.errors import LogCorrupt, LogDead, LogError, LogHeld, RecordError
+from continualcode.eventlog.line import LogHeader
+from continualcode.eventlog.reader import read, read_header
+from continualcode.eventlog.record import Opaque, Record
+from continualcode.eventlog.registry import Registry
+from continualcode.eventlog.segments import blobs_path
+from continualcode.eventlog.verify import Verification, verify
+from continualcode.eventlog.writer import LogWriter
+
+__all__ = [
+    "F32",
+    "U32",
+    "BlobForgotten",
+    "BlobStore",
+    "Disk",
+    "LogCorrupt",
+    "LogDead",
+    "LogError",
+    "LogHeader",
+    "LogHeld",
+    "LogWriter",
+    "Opaque",
+    "Record",
+    "RecordError",
+    "Redact",
+    "Registry",
+    "Verification",
+    "blobs_path",
+    "pack_f32",
+    "pack_u32",
+    "read",
+    "read_header",
+    "unpack_f32",
+    "unpack_u32",
+    "verify",
+]

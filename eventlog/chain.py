@@ -1,0 +1,128 @@
+"""Walking the lines of a log along their hashes: what reading, verifying and recovery have in common."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from continualcode.eventlog.ack import Ack, read_ack
+from continualcode.eventlog.damage import Damage, diagnose
+from continualcode.eventlog.line import FORMAT, GENESIS, MAX_LINE, LogHeader, follows, hash_of
+from continualcode.eventlog.segments import segment_paths
+
+BUFFER = 1 << 18
+"""Bytes read at a time."""
+
+
+@dataclass(slots=True)
+class Place:
+    """How far a walk has come: after `line` lines and `offset` bytes of a segment, before event `seq`."""
+
+    segment: int = 0
+    line: int = 0
+    offset: int = 0
+    seq: int = 0
+    h: bytes = GENESIS
+
+
+class Walk:
+    """The whole lines of a log, in order, each checked against the one before it.
+
+    Iterating yields each event's line with its newline. `place` is where the walk stands, `header` that of
+    the segment it is in. The walk ends before the first damage, which `damage` then holds; it ends
+    without damage where the log does. The acknowledged end is read before anything else, so walking
+    a log that is being written is safe.
+    """
+
+    def __init__(self, path: Path, *, place: Place | None = None) -> None:
+        self.ack: Ack | None = read_ack(path)
+        self.paths = segment_paths(path)
+        self.place = place or Place()
+        self.header: LogHeader | None = None
+        self.damage: Damage | None = None
+        self.foreign_ack: Ack | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        place = self.place
+        while True:
+            yield from self._segment()
+            if self.damage is not None or place.segment + 1 == len(self.paths):
+                break
+            place.segment, place.line, place.offset = place.segment + 1, 0, 0
+        if self.damage is None:
+            self._check_end()
+
+    def _segment(self) -> Iterator[bytes]:
+        place = self.place
+        with open(self.paths[place.segment], "rb", buffering=BUFFER) as file:
+            file.seek(place.offset)
+            if place.line == 0 and not self._read_header(file.readline(MAX_LINE + 1)):
+                return
+            ack = self.ack if self.ack is not None and self.ack.segment == place.segment else None
+            end = ack.end if ack is not None and ack.end > place.offset else -1
+            while line := file.readline(MAX_LINE + 1):
+                if not follows(place.h, line):
+                    self._damaged()
+                    return
+                place.h = hash_of(line)
+                place.line += 1
+                place.seq += 1
+                place.offset += len(line)
+                if place.offset >= end >= 0:
+                    if not self._meets(ack, len(line)):
+                        return
+                    end = -1
+                yield line
+
+    def _read_header(self, line: bytes) -> bool:
+        place = self.place
+        if not follows(place.h, line):
+            self._damaged()
+            return False
+        header = decode_header(line)
+        if header is None or header.segment != place.segment or header.seq != place.seq:
+            found = f"this version reads format {FORMAT}; the line is {line[:120]!r}"
+            self.damage = Damage(self.paths[place.segment], 1, 0, "header", False, found)
+            return False
+        self.header = header
+        if self.ack is not None and self.ack.log != header.log:
+            self.foreign_ack, self.ack = self.ack, None
+        place.h, place.line, place.offset = hash_of(line), 1, len(line)
+        return True
+
+    def _meets(self, ack: Ack | None, length: int) -> bool:
+        """Whether the line that reaches the acknowledged end is the one that was acknowledged."""
+        place = self.place
+        if ack is None or (ack.end == place.offset and ack.h.encode() == place.h and ack.events == place.seq):
+            return True
+        found = f"the .ack sidecar says that line h={ack.h[:12]}… ends at byte {ack.end}"
+        path, offset = self.paths[place.segment], place.offset - length
+        place.line -= 1
+        place.seq -= 1
+        place.offset = offset
+        self.damage = Damage(path, place.line + 1, offset, "rewritten", False, found)
+        return False
+
+    def _damaged(self) -> None:
+        place = self.place
+        self.damage = diagnose(
+            self.paths, place.segment, place.line + 1, place.offset, place.seq, place.h, self.ack
+        )
+
+    def _check_end(self) -> None:
+        """The log ends here without damage: is this where it was acknowledged to end, or after it?"""
+        place, ack = self.place, self.ack
+        if ack is not None and (ack.segment, ack.end) > (place.segment, place.offset):
+            found = f"the file ends here; {ack.events} events were acknowledged, {place.seq} are left"
+            path = self.paths[place.segment]
+            self.damage = Damage(path, place.line + 1, place.offset, "missing", False, found)
+
+
+def decode_header(line: bytes) -> LogHeader | None:
+    """A segment's header, or None where the line is none or is of a newer format."""
+    try:
+        header = msgspec.json.decode(line, type=LogHeader)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return header if header.format == FORMAT else None

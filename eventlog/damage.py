@@ -1,0 +1,126 @@
+"""What is wrong at a line, and whether a crash explains it.
+
+A crash tears only what was never acknowledged: the last batch. So a damaged line is *torn* unless
+something later proves that it had been durable: the `.ack` sidecar covers it, or a later whole line
+has a `d` greater than its index. Everything else is corruption.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from continualcode.eventlog.ack import Ack
+from continualcode.eventlog.errors import LogCorrupt
+from continualcode.eventlog.line import MAX_LINE, TAIL, follows, head_of
+
+KINDS = {
+    "newline": "a whole line that lacks only its newline",
+    "cut": "the file ends within the line",
+    "zeroed": "NUL bytes where text should be",
+    "fused": "two lines in one",
+    "malformed": "not the shape of a line",
+    "changed": "the bytes do not match their hash",
+    "missing": "lines that should be here are gone",
+    "repeated": "a line of before comes again",
+    "swapped": "two lines changed places",
+    "rewritten": "the lines match each other and not what was acknowledged",
+    "header": "the first line is no header of a log that this version can read",
+}
+"""The words that `LogCorrupt.kind` and `Verification.kind` use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """The first damaged line: `line` is 1-based in the file `path`, `offset` is where it starts, in bytes.
+
+    `torn` is whether an interrupted write explains it: nothing proves that it was ever acknowledged.
+    """
+
+    path: Path
+    line: int
+    offset: int
+    kind: str
+    torn: bool
+    found: str
+
+    def error(self) -> LogCorrupt:
+        """As the error that a reader raises."""
+        return LogCorrupt(self.path, self.line, self.offset, self.kind, self.found)
+
+
+def diagnose(
+    paths: list[Path], segment: int, line: int, offset: int, seq: int, prev: bytes, ack: Ack | None
+) -> Damage:
+    """Name the damage of the line at `offset` of a segment, where event `seq` (or the header) should be."""
+    path = paths[segment]
+    with open(path, "rb") as file:
+        file.seek(offset)
+        bad = file.readline(MAX_LINE + 1)
+        kind = _kind(bad, file, seq, prev, is_header=line == 1)
+        torn = not (acked(ack, segment, offset) or _durable_later(file, paths[segment + 1 :], line == 1, seq))
+    found = KINDS[kind] if torn else f"{KINDS[kind]}; {_proof(ack, segment, offset)}"
+    return Damage(path, line, offset, kind, torn, found)
+
+
+def acked(ack: Ack | None, segment: int, offset: int) -> bool:
+    """Whether the byte at `offset` of `segment` was acknowledged."""
+    return ack is not None and (segment, offset) < (ack.segment, ack.end)
+
+
+def _proof(ack: Ack | None, segment: int, offset: int) -> str:
+    by = "the .ack sidecar" if acked(ack, segment, offset) else "a later line"
+    return f"{by} says that it was acknowledged"
+
+
+def _kind(bad: bytes, file: BinaryIO, seq: int, prev: bytes, *, is_header: bool) -> str:
+    if not bad:
+        return "missing"
+    if not bad.endswith(b"\n") and len(bad) <= MAX_LINE:
+        return "newline" if follows(prev, bad + b"\n") else "zeroed" if b"\0" in bad else "cut"
+    if b"\0" in bad:
+        return "zeroed"
+    head = head_of(bad)
+    if b'"}{"t":"' in bad:
+        return "fused"
+    if head is None or bad[-TAIL:][:6] != b',"h":"' or not bad.endswith(b'"}\n'):
+        return "malformed"
+    return "changed" if is_header else _misplaced(head[1], file, seq)
+
+
+def _misplaced(given: int, file: BinaryIO, seq: int) -> str:
+    """Where the line is whole but has another event's number: what the line after it tells."""
+    place = file.tell()
+    after = head_of(file.readline(MAX_LINE + 1))
+    file.seek(place)
+    following = after[1] if after else None
+    if given == seq or following == seq + 1:
+        return "changed"
+    if given < seq:
+        return "repeated"
+    return "swapped" if given == seq + 1 and following == seq else "missing"
+
+
+def _durable_later(file: BinaryIO, later: list[Path], is_header: bool, seq: int) -> bool:
+    """Whether a whole line after this place says that event `seq` was durable before it was written."""
+    if _says_durable(file, is_header, seq):
+        return True
+    for path in later:
+        with open(path, "rb") as file:
+            if _says_durable(file, is_header, seq):
+                return True
+    return False
+
+
+def _says_durable(file: BinaryIO, is_header: bool, seq: int) -> bool:
+    while line := file.readline(MAX_LINE + 1):
+        head = head_of(line)
+        if head is None or bad_tail(line):
+            continue
+        if is_header or head[2] > seq:
+            return True
+    return False
+
+
+def bad_tail(line: bytes) -> bool:
+    """Whether a line does not end as lines do."""
+    return line[-TAIL : 6 - TAIL] != b',"h":"' or line[-3:] != b'"}\n'

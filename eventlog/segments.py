@@ -1,0 +1,62 @@
+"""The files of one log: its own path, then `PATH.1`, `PATH.2`, … as it grows, and the sidecars.
+
+PATH, PATH.1, …   the lines
+PATH.ack          how far they are acknowledged, and who holds the log (see `ack`)
+PATH.torn         bytes that recovery moved out of the way (see `recovery`)
+PATH.blobs/       contents that may be forgotten (see `blobs`)
+"""
+
+from pathlib import Path
+
+from continualcode.eventlog.errors import LogCorrupt, LogError
+
+SEGMENT_BYTES = 256 << 20
+"""A segment is not begun with a batch that would take the current one past this size."""
+
+
+def segment_path(path: Path, index: int) -> Path:
+    """The file of segment `index`."""
+    return path if index == 0 else path.with_name(f"{path.name}.{index}")
+
+
+def ack_path(path: Path) -> Path:
+    """The sidecar of what was acknowledged."""
+    return path.with_name(f"{path.name}.ack")
+
+
+def torn_path(path: Path) -> Path:
+    """Where torn and damaged bytes are moved."""
+    return path.with_name(f"{path.name}.torn")
+
+
+def blobs_path(path: Path) -> Path:
+    """The folder of blobs beside a log."""
+    return path.with_name(f"{path.name}.blobs")
+
+
+def segment_paths(path: Path) -> list[Path]:
+    """All files of the log at `path`, in order. Raises LogError where there is none, LogCorrupt at a gap."""
+    if not path.is_file():
+        raise LogError(f"{path}: there is no log here" + (" (this is a folder)" if path.is_dir() else ""))
+    prefix = f"{path.name}."
+    found = {
+        int(p.name[len(prefix) :]) for p in path.parent.glob(f"{_escape(path.name)}.*") if _index(p, prefix)
+    }
+    paths = [path]
+    for index in range(1, max(found, default=0) + 1):
+        if index not in found:
+            missing = segment_path(path, index)
+            raise LogCorrupt(
+                missing, 1, 0, "missing", f"this segment is gone, yet segment {max(found)} is there"
+            )
+        paths.append(segment_path(path, index))
+    return paths
+
+
+def _index(path: Path, prefix: str) -> bool:
+    digits = path.name[len(prefix) :]
+    return digits.isascii() and digits.isdigit() and not digits.startswith("0")
+
+
+def _escape(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
