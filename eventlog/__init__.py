@@ -14,37 +14,55 @@ from continualcode.eventlog.blobs import BlobForgotten, BlobStore
 from continualcode.eventlog.disk import Disk
 from continualcode.eventlog.encode import Redact
 from continualcode.eventlog.errors import LogCorrupt, LogDead, LogError, LogHeld, RecordError
+from continualcode.eventlog.follow import follow
+from continualcode.eventlog.forget import forget
 from continualcode.eventlog.line import LogHeader
+from continualcode.eventlog.merge import Merged, merge, origin
+from continualcode.eventlog.plain import to_builtins
 from continualcode.eventlog.reader import read, read_header
 from continualcode.eventlog.record import Opaque, Record
+from continualcode.eventlog.redact import Redactor
 from continualcode.eventlog.registry import Registry
+from continualcode.eventlog.repair import Repaired, repair
 from continualcode.eventlog.segments import blobs_path
+from continualcode.eventlog.stats import Stats, stats
 from continualcode.eventlog.verify import Verification, verify
 from continualcode.eventlog.writer import LogWriter
 
 __all__ = [
-    "F32",
-    "U32",
     "BlobForgotten",
     "BlobStore",
     "Disk",
+    "F32",
     "LogCorrupt",
     "LogDead",
     "LogError",
     "LogHeader",
     "LogHeld",
     "LogWriter",
+    "Merged",
     "Opaque",
     "Record",
     "RecordError",
     "Redact",
+    "Redactor",
     "Registry",
+    "Repaired",
+    "Stats",
+    "U32",
     "Verification",
     "blobs_path",
+    "follow",
+    "forget",
+    "merge",
+    "origin",
     "pack_f32",
     "pack_u32",
     "read",
     "read_header",
+    "repair",
+    "stats",
+    "to_builtins",
     "unpack_f32",
     "unpack_u32",
     "verify",

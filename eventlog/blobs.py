@@ -26,31 +26,15 @@ class BlobStore:
         self.folder = Path(folder)
 
     def put(self, content: bytes | str) -> str:
-        """Keep `content`; return its digest when both are durable. Equal contents get different digests."""
+        """Keep `content`; return its digest when it is durable. Equal contents get different digests."""
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         salt = os.urandom(_SALT)
         digest = sha256(salt + data).hexdigest()
-        path = self._path(digest)
-        new = path.with_name(f"{digest}.new")
-        try:
-            if not self.folder.is_dir():
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _sync_folder(self.folder.parent)
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(fd, "wb") as file:
-                file.write(salt + data)
-                file.flush()
-                os.fdatasync(fd)
-            os.rename(new, path)
-            _sync_folder(self.folder)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise LogError(f"{self.folder}: cannot keep a blob of {len(data):,} bytes: {error}") from error
+        self._keep(self._path(digest), salt + data)
         return digest
 
     def get(self, digest: str) -> bytes:
-        """The content. Raises BlobForgotten, LogError where it was never here, LogCorrupt where it changed."""
+        """The content. Raises BlobForgotten; LogError where it never was; LogCorrupt where it changed."""
         path = self._path(digest)
         try:
             data = path.read_bytes()
@@ -89,9 +73,37 @@ class BlobStore:
         _sync_folder(self.folder)
         return True
 
+    def adopt(self, other: "BlobStore") -> None:
+        """Have what another store has, its forgotten ones as forgotten."""
+        for path in other.folder.glob("*.forgotten") if other.folder.is_dir() else ():
+            if not self.forget(path.stem):
+                self._keep(self._tombstone(path.stem), b"")
+        for digest in other.digests():
+            if not self._path(digest).exists() and not self._tombstone(digest).exists():
+                self._keep(self._path(digest), other._path(digest).read_bytes())
+
     def digests(self) -> list[str]:
         """The digests of all contents that are here."""
         return sorted(p.name for p in self.folder.glob("*") if not p.suffix) if self.folder.is_dir() else []
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        """A file with this content, durable, or no file at all."""
+        new = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
+        try:
+            if not self.folder.is_dir():
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _sync_folder(self.folder.parent)
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fdatasync(fd)
+            os.rename(new, path)
+            _sync_folder(self.folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise LogError(f"{self.folder}: cannot keep a blob of {len(data):,} bytes: {error}") from error
 
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or digest.strip("0123456789abcdef"):

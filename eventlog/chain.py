@@ -17,13 +17,16 @@ BUFFER = 1 << 18
 
 @dataclass(slots=True)
 class Place:
-    """How far a walk has come: after `line` lines and `offset` bytes of a segment, before event `seq`."""
+    """How far a walk has come: after `line` lines and `offset` bytes of a segment, before event `seq`.
+
+    `h` is that of the last line, `log` the log's id once its header has been read."""
 
     segment: int = 0
     line: int = 0
     offset: int = 0
     seq: int = 0
     h: bytes = GENESIS
+    log: str = ""
 
 
 class Walk:
@@ -35,13 +38,15 @@ class Walk:
     a log that is being written is safe.
     """
 
-    def __init__(self, path: Path, *, place: Place | None = None) -> None:
+    def __init__(self, path: Path, *, place: Place | None = None, paths: list[Path] | None = None) -> None:
         self.ack: Ack | None = read_ack(path)
-        self.paths = segment_paths(path)
+        self.paths = paths or segment_paths(path)
         self.place = place or Place()
         self.header: LogHeader | None = None
         self.damage: Damage | None = None
         self.foreign_ack: Ack | None = None
+        if self.place.log:
+            self._know_log(self.place.log)
 
     def __iter__(self) -> Iterator[bytes]:
         place = self.place
@@ -86,10 +91,15 @@ class Walk:
             self.damage = Damage(self.paths[place.segment], 1, 0, "header", False, found)
             return False
         self.header = header
-        if self.ack is not None and self.ack.log != header.log:
-            self.foreign_ack, self.ack = self.ack, None
+        self._know_log(header.log)
         place.h, place.line, place.offset = hash_of(line), 1, len(line)
         return True
+
+    def _know_log(self, log: str) -> None:
+        """The log's id is known now: a sidecar of another log says nothing about this one."""
+        self.place.log = log
+        if self.ack is not None and self.ack.log != log:
+            self.foreign_ack, self.ack = self.ack, None
 
     def _meets(self, ack: Ack | None, length: int) -> bool:
         """Whether the line that reaches the acknowledged end is the one that was acknowledged."""

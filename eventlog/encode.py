@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from continualcode.eventlog.commit import Ticket
 from continualcode.eventlog.errors import LogError, RecordError
-from continualcode.eventlog.line import MAX_LINE, chain, restamp, seal
+from continualcode.eventlog.line import MAX_BODY, chain, restamp, seal
 from continualcode.eventlog.record import Opaque, Record
 from continualcode.eventlog.registry import Registry
 
@@ -34,7 +34,7 @@ class Encoder:
         self._second_text = ""
 
     def encode(self, tickets: list[Ticket], seq: int, h: bytes) -> tuple[list[bytes], int, bytes]:
-        """The lines of all tickets from event `seq` on, after a line with hash `h`; the seq and hash after them.
+        """The lines of all tickets from event `seq` on, after a line with hash `h`; the seq and hash then.
 
         A ticket with a record that cannot be written gets the error and is left out, whole.
         """
@@ -77,9 +77,9 @@ class Encoder:
         if body.count(b"null") > (record.cause is None):
             for where, value in _not_finite(record, record.t):
                 raise RecordError(f"{where} is {value}, for which JSON has no word; F32 fields can hold it")
-        if len(body) > MAX_LINE // 2:
+        if len(body) > MAX_BODY:
             raise RecordError(
-                f"{record.t}: {len(body):,} bytes, and a line may have {MAX_LINE // 2:,}; put its large content in a BlobStore"
+                f"{record.t}: {len(body):,} bytes; a line takes {MAX_BODY:,}: put large contents in blobs"
             )
         return body
 
@@ -100,8 +100,10 @@ def _not_finite(value: Any, where: str) -> Iterator[tuple[str, float]]:
         for name in value.__struct_fields__:
             yield from _not_finite(getattr(value, name), f"{where}.{name}")
     elif isinstance(value, dict):
-        for key, item in value.items():
+        pairs = cast(dict[object, object], value)
+        for key, item in pairs.items():
             yield from _not_finite(item, f"{where}[{key!r}]")
     elif isinstance(value, list | tuple | set | frozenset):
-        for index, item in enumerate(value):
+        items = cast(Collection[object], value)
+        for index, item in enumerate(items):
             yield from _not_finite(item, f"{where}[{index}]")

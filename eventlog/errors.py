@@ -33,8 +33,8 @@ class LogHeld(LogError):
 
 
 class LogDead(LogError):
-    """A writer that may not write any more: its last sync failed, it was closed, or it was inherited by a fork."""
+    """A writer that may not write any more: its sync failed, it was closed, or a fork inherited it."""
 
 
 class RecordError(LogError):
-    """A record or record type that the log cannot hold: a wrong shape, a doubled tag, a value JSON has no word for."""
+    """A record or type that a log cannot hold: a wrong shape, a doubled tag, a value JSON has no word for."""

@@ -23,6 +23,9 @@ TAIL = len(',"h":""}\n') + 64
 MAX_LINE = 16 << 20
 """The longest line, in bytes, so that reading has a bound on memory. Larger contents are blobs."""
 
+MAX_BODY = MAX_LINE - 1024
+"""The longest body that a writer takes: with room for what merging may add."""
+
 _HEAD = re.compile(rb'\{"t":"([^"\\\x00-\x1f]*)","seq":(\d{1,18}),"d":(\d{1,18}),')
 
 

@@ -14,7 +14,17 @@ from continualcode.eventlog.ack import Ack, read_ack
 from continualcode.eventlog.chain import Place, Walk, decode_header
 from continualcode.eventlog.damage import Damage
 from continualcode.eventlog.disk import Disk, write_all
-from continualcode.eventlog.line import GENESIS, MAX_LINE, TAIL, LogHeader, chain, hash_of, head_of, seal
+from continualcode.eventlog.line import (
+    FORMAT,
+    GENESIS,
+    MAX_LINE,
+    TAIL,
+    LogHeader,
+    chain,
+    hash_of,
+    head_of,
+    seal,
+)
 from continualcode.eventlog.segments import segment_paths, torn_path
 
 _CHUNK = 1 << 20
@@ -30,21 +40,30 @@ class End:
     h: bytes
 
 
-def header_line(log: str, segment: int, at: End | None, merged: tuple[str, ...] = ()) -> tuple[bytes, bytes]:
+def header_line(
+    log: str, segment: int, at: End | None, ts: str, merged: tuple[str, ...] = ()
+) -> tuple[bytes, bytes]:
     """The first line of a segment, after the end of the segment before it; and that line's h."""
     prev, seq = (GENESIS, 0) if at is None else (at.h, at.seq)
     header = LogHeader(
-        seq=seq, d=seq, ts=now(), id=f"{log}.{segment}", format=1, log=log, segment=segment, prev=prev.decode(),
+        seq=seq,
+        d=seq,
+        ts=ts,
+        id=f"{log}.{segment}",
+        format=FORMAT,
+        log=log,
+        segment=segment,
+        prev=prev.decode(),
         merged=merged,
-    )  # fmt: skip
+    )
     body = msgspec.json.encode(header)
     h = chain(prev, body)
     return seal(body, h), h
 
 
-def now() -> str:
-    """UTC to the microsecond, as a record's `ts`."""
-    seconds, ns = divmod(time.time_ns(), 1_000_000_000)
+def now(ns: int) -> str:
+    """Nanoseconds since 1970 as a record's `ts`: UTC to the microsecond."""
+    seconds, ns = divmod(ns, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ns // 1000:06d}Z"
 
 
@@ -65,15 +84,26 @@ def recover(path: Path, disk: Disk) -> tuple[str, int, End]:
         raise damage.error()
     fd = disk.open(walk.paths[place.segment])
     try:
-        end = End(place.segment, place.offset, place.seq, place.h)
-        if damage is not None:
-            end = _put_right(path, disk, fd, end, damage, is_header=place.line == 0)
-        _make_durable(disk, fd, min(batch, end.end), end.end)
-        disk.sync_folder(path.parent)
-        return log_id(path), fd, end
+        end, log = finish(path, disk, fd, place, damage, batch)
+        return log, fd, end
     except BaseException:
         os.close(fd)
         raise
+
+
+def finish(
+    path: Path, disk: Disk, fd: int, place: Place, damage: Damage | None, batch: int | None = None
+) -> tuple[End, str]:
+    """Make the log end at `place`, in the file `fd`, durably: its end and its id.
+
+    Bytes after it are moved away. The last batch, which begins at byte `batch`, is written once more.
+    """
+    end = End(place.segment, place.offset, place.seq, place.h)
+    if damage is not None:
+        end = _put_right(path, disk, fd, end, damage, is_header=place.line == 0)
+    _make_durable(disk, fd, min(end.end, place.offset if batch is None else batch), end.end)
+    disk.sync_folder(path.parent)
+    return end, log_id(path)
 
 
 def log_id(path: Path) -> str:
@@ -100,7 +130,9 @@ def _start(path: Path) -> Place:
     with open(paths[-2], "rb") as file:
         file.seek(-min(TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
         joined = hash_of(file.read()) == header.prev.encode()
-    return Place(segment=header.segment, seq=header.seq, h=header.prev.encode()) if joined else Place()
+    if not joined:
+        return Place()
+    return Place(segment=header.segment, seq=header.seq, h=header.prev.encode(), log=header.log)
 
 
 def _acknowledged(paths: list[Path], ack: Ack) -> Place | None:
@@ -114,7 +146,7 @@ def _acknowledged(paths: list[Path], ack: Ack) -> Place | None:
         if header is None or file.read(TAIL) != b',"h":"%b"}\n' % ack.h.encode():
             return None
     line = ack.events - header.seq + 1
-    return Place(segment=ack.segment, line=line, offset=ack.end, seq=ack.events, h=ack.h.encode())
+    return Place(ack.segment, line, ack.end, ack.events, ack.h.encode(), ack.log)
 
 
 def _header(path: Path) -> LogHeader | None:
@@ -133,19 +165,19 @@ def _put_right(path: Path, disk: Disk, fd: int, end: End, damage: Damage, *, is_
     if not is_header:
         return end
     log = new_id() if end.segment == 0 else log_id(path)
-    line, h = header_line(log, end.segment, end)
+    line, h = header_line(log, end.segment, end, now(time.time_ns()))
     write_all(disk, fd, line, 0)
     return End(end.segment, len(line), end.seq, h)
 
 
 def quarantine(torn: Path, disk: Disk, fd: int, end: End) -> None:
-    """Move everything after `end` of the file `fd` to the file `torn`, durable there before it is cut here."""
+    """Move what comes after `end` in the file `fd` to the file `torn`, durable there before it goes here."""
     size = os.fstat(fd).st_size
     out = disk.open_sidecar(torn)
     try:
         at = os.fstat(out).st_size
         note = msgspec.json.encode(
-            {"moved": now(), "segment": end.segment, "offset": end.end, "bytes": size - end.end}
+            {"moved": now(time.time_ns()), "segment": end.segment, "offset": end.end, "bytes": size - end.end}
         )
         write_all(disk, out, note + b"\n", at)
         at += len(note) + 1

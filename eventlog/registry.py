@@ -41,15 +41,15 @@ class Registry:
         self._bare = msgspec.json.Decoder(_Bare)
 
     def register(self, cls: type[R]) -> type[R]:
-        """Know a record type by its tag, and return it. Raises RecordError where its shape or tag cannot be."""
+        """Know a record type by its tag, and return it. Raises RecordError where shape or tag is wrong."""
         tag = _checked_tag(cls)
         other = self._types.get(tag)
         if other is cls:
             return cls
         if other is not None:
             raise RecordError(
-                f"two record types claim the tag {tag!r}: {_name(other)} and {_name(cls)}; give one another tag "
-                "(a new version of a type is tagged NAME@2, and so on)"
+                f"two record types claim the tag {tag!r}: {_name(other)} and {_name(cls)}; "
+                "give one of them another (a new version of a type is tagged NAME@2, and so on)"
             )
         self._decoders[tag.encode()] = msgspec.json.Decoder(cls)
         self._types[tag] = cls
@@ -116,8 +116,8 @@ def _checked_tag(cls: type[Record]) -> str:
     tag, config = str(_tag(cls)), cls.__struct_config__
     if not _TAG.fullmatch(tag) or tag in _RESERVED:
         raise RecordError(
-            f"{_name(cls)}: the tag {tag!r} cannot be; allowed: letters, digits and _ . : / - with an optional "
-            f"@VERSION at the end, and none of {', '.join(_RESERVED)}"
+            f"{_name(cls)}: the tag {tag!r} cannot be; allowed: letters, digits and _ . : / - with an "
+            f"optional @VERSION at the end, and none of {', '.join(_RESERVED)}"
         )
     faults = {
         "frozen=True is missing": not config.frozen,
@@ -126,7 +126,9 @@ def _checked_tag(cls: type[Record]) -> str:
         "forbid_unknown_fields": config.forbid_unknown_fields,
         f"the first fields must be {', '.join(HEADER_FIELDS)}": cls.__struct_encode_fields__[:5]
         != HEADER_FIELDS,
-        "a field named h": "h" in cls.__struct_encode_fields__,
+        "a field named h or of, which the format has taken": not {"h", "of"}.isdisjoint(
+            cls.__struct_encode_fields__
+        ),
     }
     if wrong := [what for what, is_so in faults.items() if is_so]:
         raise RecordError(f"{_name(cls)} cannot be a record: {'; '.join(wrong)}")

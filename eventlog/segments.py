@@ -38,19 +38,20 @@ def segment_paths(path: Path) -> list[Path]:
     """All files of the log at `path`, in order. Raises LogError where there is none, LogCorrupt at a gap."""
     if not path.is_file():
         raise LogError(f"{path}: there is no log here" + (" (this is a folder)" if path.is_dir() else ""))
-    prefix = f"{path.name}."
-    found = {
-        int(p.name[len(prefix) :]) for p in path.parent.glob(f"{_escape(path.name)}.*") if _index(p, prefix)
-    }
-    paths = [path]
-    for index in range(1, max(found, default=0) + 1):
+    found = existing_segments(path)
+    for index in range(1, max(found) + 1):
         if index not in found:
-            missing = segment_path(path, index)
             raise LogCorrupt(
-                missing, 1, 0, "missing", f"this segment is gone, yet segment {max(found)} is there"
+                segment_path(path, index), 1, 0, "missing", f"gone, and segment {max(found)} is there"
             )
-        paths.append(segment_path(path, index))
-    return paths
+    return [found[index] for index in sorted(found)]
+
+
+def existing_segments(path: Path) -> dict[int, Path]:
+    """The files of the log at `path` by their number, gaps or not."""
+    prefix = f"{path.name}."
+    near = path.parent.glob(f"{_escape(path.name)}.*")
+    return {0: path} | {int(p.name[len(prefix) :]): p for p in near if _index(p, prefix)}
 
 
 def _index(path: Path, prefix: str) -> bool:

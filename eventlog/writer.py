@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, cast
@@ -18,7 +18,7 @@ from continualcode.eventlog.disk import Disk, write_all
 from continualcode.eventlog.encode import Encoder, Redact
 from continualcode.eventlog.errors import LogDead, LogError, LogHeld
 from continualcode.eventlog.record import Record
-from continualcode.eventlog.recovery import End, header_line, new_id
+from continualcode.eventlog.recovery import End, header_line, new_id, now
 from continualcode.eventlog.registry import Registry
 from continualcode.eventlog.segments import SEGMENT_BYTES, ack_path, segment_path
 
@@ -52,7 +52,7 @@ class LogWriter:
         self._path, self._log, self._lock, self._fd = path, log, lock, fd
         self._at = end
         self._disk, self._segment_bytes = disk, segment_bytes
-        self._pid = os.getpid()
+        self._pid, self._clock = os.getpid(), clock
         self._dead: str | None = None
         self._encoder = Encoder(registry, prefix, redact, clock)
         self._group = GroupCommit(self._commit)
@@ -80,9 +80,9 @@ class LogWriter:
         with _said(f"cannot begin a log at {path}"), contextlib.ExitStack() as undo:
             fd = disk.create(path)
             undo.callback(os.close, fd)
-            lock = _lock(path)
+            lock = acquire(path)
             undo.callback(os.close, lock)
-            line, h = header_line(log, 0, None, merged)
+            line, h = header_line(log, 0, None, now(clock()), merged)
             write_all(disk, fd, line, 0)
             disk.fdatasync(fd)
             disk.sync_folder(path.parent)
@@ -110,7 +110,7 @@ class LogWriter:
         """
         path, disk = Path(path), disk or Disk()
         with _said(f"cannot open {path} for appending"), contextlib.ExitStack() as undo:
-            lock = _lock(path)
+            lock = acquire(path)
             undo.callback(os.close, lock)
             log, fd, end = recovery.recover(path, disk)
             undo.callback(os.close, fd)
@@ -157,7 +157,7 @@ class LogWriter:
         return self._group.submit(Ticket(given)) if given else []
 
     def close(self) -> None:
-        """Let the log go. The acknowledged end is made durable too. Safe to call twice, and in a forked child."""
+        """Let the log go. The acknowledged end is made durable too. Safe to call twice and in a fork."""
         if self._fd < 0:
             return
         if os.getpid() == self._pid:
@@ -215,7 +215,7 @@ class LogWriter:
         """Go on in a new file, whose header, and whose name, are durable before any event is in it."""
         at = self._at
         path = segment_path(self._path, at.segment + 1)
-        line, h = header_line(self._log, at.segment + 1, at)
+        line, h = header_line(self._log, at.segment + 1, at, now(self._clock()))
         with _said(f"cannot begin segment {path}"):
             fd = self._disk.create(path)
             try:
@@ -235,8 +235,8 @@ class LogWriter:
         except OSError as error:
             self._dead = f"its sync failed: {error}"
             raise LogDead(
-                f"{self._path}: the sync of event {self._at.seq} failed: {error}. Whether it is on the disk nobody "
-                "knows, and trying again would not tell; open the log again to see what it holds."
+                f"{self._path}: the sync of event {self._at.seq} failed: {error}. Whether it is on the disk "
+                "nobody knows, and trying again would not tell; open the log again to see what it holds."
             ) from error
 
     def _take_back(self, error: BaseException) -> None:
@@ -251,7 +251,8 @@ class LogWriter:
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:
             raise LogDead(
-                f"{self._path}: opened by process {self._pid}, and this is its child {os.getpid()}: open another log"
+                f"{self._path}: opened by process {self._pid}, and this is {os.getpid()}, a fork of it; "
+                "a fork may not write: open another log"
             )
         if self._dead is not None:
             raise LogDead(f"{self._path}: this writer takes no more events: {self._dead}")
@@ -261,7 +262,17 @@ class LogWriter:
         return ack_line(self._log.encode(), at.segment, at.end, at.seq, at.h)
 
 
-def _lock(path: Path) -> int:
+@contextlib.contextmanager
+def hold(path: Path) -> Generator[None]:
+    """Hold the log at `path` for writing. Raises LogHeld where a writer has it."""
+    lock = acquire(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def acquire(path: Path) -> int:
     """Hold the log's first file for writing, until the returned descriptor is closed."""
     with _said(f"cannot open {path} for appending"):
         fd = os.open(path, os.O_RDWR)
@@ -274,14 +285,14 @@ def _lock(path: Path) -> int:
         holder = read_holder(path)
         who = f"process {holder.pid} on {holder.host}" if holder else "another process"
         raise LogHeld(
-            f"{path} is held by {who}. Wait until it ends, or go on beside it: `cc log merge {path} --out NEW` "
+            f"{path} is held by {who}. Wait for it to end, or go on beside: `cc log merge {path} --out NEW` "
             "copies what is there into a log of its own, which can be resumed."
         ) from None
     return fd
 
 
 @contextlib.contextmanager
-def _said(doing: str) -> Iterator[None]:
+def _said(doing: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
