@@ -122,7 +122,7 @@ def _refuse_several(
         path=relative,
         start_line=starts[0],
         end_line=starts[0] + data.count(b"\n", begin, stop),
-        content=_echo(_text(text)),
+        content=_echo(_text(text).removesuffix("\n")),
     )
     raise Refused(
         f"old is in {relative} {len(places):,} times, and one place is replaced at a time.",

@@ -19,7 +19,9 @@ MAX_LINES = 100
 """How many matching lines are returned; the others are counted."""
 
 _CHILD = Path(__file__).with_name("matcher_child.py")
-_PATIENCE = 1.2
+_PATIENCE = 1.0
+"""Seconds that the child may go on after the last file: it has what the pipe holds before it."""
+
 _TICK = 0.05
 
 
@@ -36,7 +38,7 @@ class InvalidPattern(Exception):
 
 
 class TooSlow(Exception):
-    """The pattern did not come to an end in `path`."""
+    """The pattern did not come to an end; `path` is the last file sent, at or near the cause."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -59,7 +61,7 @@ def search_files(
     )
     assert child.stdin is not None and child.stdout is not None
     done, killed = threading.Event(), threading.Event()
-    watched = (child, seconds * _PATIENCE, cancelled, done, killed)
+    watched = (child, seconds + _PATIENCE, cancelled, done, killed)
     watch = threading.Thread(target=_watch, args=watched, daemon=True)
     watch.start()
     names: list[str] = []

@@ -39,7 +39,8 @@ def attempt(run: Callable[[], ToolResult]) -> ToolResult:
     except Refused as refused:
         return refused.result()
     except UsageError as error:
-        return ToolResult(output=f"error: {error}.", success=False)
+        advice = f"To see which files there are: {call('glob', pattern='**/*')}."
+        return ToolResult(output=f"error: {error}.", success=False, feedback=advice)
 
 
 def call(tool: str, **arguments: Json) -> str:

@@ -181,7 +181,7 @@ def _grep(pattern: str, path: str, seconds: float, context: ToolContext) -> Tool
         ) from None
     except TooSlow as error:
         raise Refused(
-            f"the pattern took too long in {error.path} and was stopped after {seconds:g} s.",
+            f"the pattern took too long, in or near {error.path}, and was stopped.",
             "Repeats inside repeats, such as (a+)+, take forever. Use a simpler pattern, or plain text.",
         ) from None
     if context.cancelled.is_set():
