@@ -9,7 +9,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from continualcode.core.data import AdapterSpec, Example
+from continualcode.core.errors import UpdateError
 from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.constraint import holds
 from continualcode.plugins.models.local.learner import Learner
 
 VOCABULARY = 50
@@ -25,6 +27,9 @@ class Listed:
             for token in map(int, allowed.split()):
                 bit = 1 << token % 32
                 row[token // 32] |= bit - (1 << 32) if bit >= 1 << 31 else bit
+        for place, token in enumerate(completion_ids):
+            if not holds(bits[place], token):
+                raise UpdateError(f"the grammar does not allow token {token} at position {place}")
         return bits
 
 

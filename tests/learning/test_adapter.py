@@ -23,7 +23,9 @@ def test_equal_seeds_make_equal_adapters_and_others_others(new_adapter: Callable
     assert new_adapter(3).digest() == new_adapter(3).digest() != new_adapter(4).digest()
 
 
-def test_making_an_adapter_draws_nothing_from_the_global_generator(new_adapter: Callable[..., Adapter]) -> None:
+def test_making_an_adapter_draws_nothing_from_the_global_generator(
+    new_adapter: Callable[..., Adapter],
+) -> None:
     before = torch.get_rng_state()
     new_adapter()
     assert torch.equal(torch.get_rng_state(), before)
@@ -52,7 +54,9 @@ def test_the_digest_is_over_name_type_shape_and_bytes_in_order() -> None:
     assert digest(tensors) == by_hand.hexdigest()
 
 
-@pytest.mark.parametrize("change", [lambda t: t.T.contiguous(), lambda t: t.half(), lambda t: t.nextafter(t + 1)])
+@pytest.mark.parametrize(
+    "change", [lambda t: t.T.contiguous(), lambda t: t.half(), lambda t: t.nextafter(t + 1)]
+)
 def test_the_digest_sees_shape_type_and_the_last_bit(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     tensor = torch.ones(2, 3)
     assert digest({"a": tensor}) != digest({"a": change(tensor)})
@@ -80,7 +84,11 @@ def test_reset_is_exactly_before_any_training(
 
 
 def test_weights_saved_and_loaded_give_the_same_logits(
-    adapter: Adapter, learner: Learner, example: Callable[..., Example], new_adapter: Callable[..., Adapter], tmp_path: Path
+    adapter: Adapter,
+    learner: Learner,
+    example: Callable[..., Example],
+    new_adapter: Callable[..., Adapter],
+    tmp_path: Path,
 ) -> None:
     train(learner, example())
     save_file(adapter.snapshot(), tmp_path / "adapter.safetensors")

@@ -143,7 +143,9 @@ def test_a_row_of_no_weight_is_seen_but_not_learned_from(
     assert len(looked(learner, one, muted).divergences) == 2
 
 
-def test_the_accumulated_gradient_is_autograds_own(adapter: Adapter, learner: Learner, example: Build) -> None:
+def test_the_accumulated_gradient_is_autograds_own(
+    adapter: Adapter, learner: Learner, example: Build
+) -> None:
     one = example()
     taken = gradient(adapter, learner, one)
     adapter.reset()

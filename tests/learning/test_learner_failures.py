@@ -50,14 +50,16 @@ OLD = (-1.0, -1.0, -1.0, -1.0, -1.0)
         ({"teacher_ids": (1, 50)}, "token 50 is outside the vocabulary of 50"),
         ({"completion_ids": (7, 8, 9, 10, -1)}, "token -1 is outside the vocabulary"),
         ({"teacher_ids": (1,) * 124}, "129 tokens, more than the model's context of 128"),
-        ({"grammar": "7|9 12|9|10|11"}, "its grammar allows no token 8 at position 1"),
+        ({"grammar": "7|9 12|9|10|11"}, "the grammar does not allow token 8 at position 1"),
     ],
 )
 def test_a_bad_example_is_refused_by_name(
     learner: Learner, example: Build, changes: dict[str, Any], said: str
 ) -> None:
     good, before = example(), state(learner)
-    bad = msgspec.structs.replace(good, **{"sampled_logprobs": OLD, "correction": "c7", "sample": "s9", **changes})
+    bad = msgspec.structs.replace(
+        good, **{"sampled_logprobs": OLD, "correction": "c7", "sample": "s9", **changes}
+    )
     with pytest.raises(UpdateError, match=f"correction c7, sample s9: .*{said}"):
         learner.prepare([good, bad], Objective(), Optimiser())
     assert state(learner) == before

@@ -48,7 +48,9 @@ def test_golden_numbers_of_two_tokens(alpha: float, expected: float) -> None:
         (0.5, 0.084854, 0.058692, 0.073365),
     ],
 )
-def test_golden_numbers_of_the_top_two_of_four(alpha: float, full: float, tail: float, renormalised: float) -> None:
+def test_golden_numbers_of_the_top_two_of_four(
+    alpha: float, full: float, tail: float, renormalised: float
+) -> None:
     top = tuple(side[:, :2] for side in FOUR)
     assert o.jsd(*FOUR, alpha).item() == pytest.approx(full, abs=5e-7)
     assert o.jsd(*map(o.with_tail, top), alpha).item() == pytest.approx(tail, abs=5e-7)
@@ -60,8 +62,12 @@ def test_a_tail_has_a_gradient_at_k_1_where_renormalising_has_none() -> None:
     logits = random_logits(1).requires_grad_()
     teacher = torch.log_softmax(random_logits(2), -1)[:, :1]
     top = o.log_probs(logits, 1.0)[:, :1]
-    (with_tail,) = torch.autograd.grad(o.kl(o.with_tail(teacher), o.with_tail(top)).sum(), logits, retain_graph=True)
-    (renormalised,) = torch.autograd.grad(o.kl(teacher - teacher, top - top.logsumexp(-1, True)).sum(), logits)
+    (with_tail,) = torch.autograd.grad(
+        o.kl(o.with_tail(teacher), o.with_tail(top)).sum(), logits, retain_graph=True
+    )
+    (renormalised,) = torch.autograd.grad(
+        o.kl(teacher - teacher, top - top.logsumexp(-1, True)).sum(), logits
+    )
     assert with_tail.abs().max() > 1e-3
     assert renormalised.abs().max() == 0.0
 
@@ -215,7 +221,9 @@ def test_the_importance_ratio_is_1_on_policy_clipped_above_and_constant() -> Non
     ratio = o.importance_ratio(now, then, 2.0)
     assert ratio.tolist() == pytest.approx([1.0, math.exp(0.5), 2.0, 2.0])
     assert not ratio.requires_grad
-    assert o.importance_ratio(torch.tensor([-900.0]), torch.tensor([0.0]), 2.0).item() == pytest.approx(math.exp(-20))
+    assert o.importance_ratio(torch.tensor([-900.0]), torch.tensor([0.0]), 2.0).item() == pytest.approx(
+        math.exp(-20)
+    )
 
 
 def test_the_reported_divergence_of_the_sampled_token_is_a_kl() -> None:

@@ -1,4 +1,4 @@
-"""Our objectives against TRL's, an independent implementation, where it is installed (it is no dependency)."""
+"""Our objectives against TRL, an independent implementation, where it is installed (it is no dependency)."""
 
 from typing import Any
 
@@ -68,7 +68,10 @@ def test_top_k_with_a_tail_agrees(sdpo: Any, alpha: float, k: int) -> None:
 
 def test_the_sampled_token_with_its_ratio_agrees(sdpo: Any) -> None:
     student, teacher = pair()
-    tokens, then = torch.tensor([[1], [0], [10], [4]]), torch.tensor([-0.1, -2.0, -30.0, -1.0], dtype=torch.float64)
+    tokens, then = (
+        torch.tensor([[1], [0], [10], [4]]),
+        torch.tensor([-0.1, -2.0, -30.0, -1.0], dtype=torch.float64),
+    )
     theirs = sdpo.compute_sampled_token_self_distillation_loss(
         student[None], teacher[None], tokens.T, distillation_alpha=1.0
     )[0]

@@ -59,7 +59,7 @@ def test_ema_after_n_steps_at_constant_weights(steps: int, rate: float) -> None:
 
 
 def test_ema_is_of_the_product_not_of_the_factors() -> None:
-    """The first step from a zero-initialised adapter is τ of the student; averaging factors would make it τ²."""
+    """From a zero-initialised adapter the first step is τ of the student; averaging factors makes it τ²."""
     start, student = untrained(), random_factors(1)
     taught = products(Ema(start).stepped(student, 0.1).factors)
     by_factors = products({name: 0.9 * start[name] + 0.1 * student[name] for name in start})

@@ -27,6 +27,7 @@ from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError, nearest
 from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
+from continualcode.plugins.models.local.constraint import unpacked
 from continualcode.plugins.models.local.rows import (
     Look,
     Row,
@@ -45,7 +46,10 @@ class Constraint(Protocol):
     """What decoding allowed, derived again from the grammar that was logged."""
 
     def masks(self, grammar: str, completion_ids: Sequence[int]) -> Tensor:
-        """Packed bits, int32 [T, ⌈V/32⌉]: bit v of row t is set where token v was allowed at position t."""
+        """Packed bits, int32 [T, ⌈V/32⌉]: bit v of row t is set where token v was allowed at position t.
+
+        Raises UpdateError at the first token of the completion that was not.
+        """
         ...
 
 
@@ -172,10 +176,10 @@ class Learner:
         ids = example.completion_ids
         if example.grammar is None:
             return tuple(range(len(ids))), None
-        allowed = unpacked(self._constraint.masks(example.grammar, ids), self._vocabulary())
-        for place, token in enumerate(ids):
-            if not allowed[place, token]:
-                raise UpdateError(f"{who(example)}: its grammar allows no token {token} at position {place}")
+        try:
+            allowed = unpacked(self._constraint.masks(example.grammar, ids), self._vocabulary())
+        except UpdateError as error:
+            raise UpdateError(f"{who(example)}: {error}") from None
         free = tuple(place for place, choices in enumerate(allowed.sum(-1)) if int(choices) > 1)
         return free, allowed[list(free)].to(self._device)
 
@@ -292,9 +296,3 @@ class Learner:
 
     def _vocabulary(self) -> int:
         return int(self._adapter.model.get_input_embeddings().num_embeddings)
-
-
-def unpacked(bits: Tensor, vocabulary: int) -> Tensor:
-    """Packed bits, int32 [T, W], as bool [T, vocabulary]."""
-    shifts = torch.arange(32, dtype=torch.int32)
-    return ((bits[:, :, None] >> shifts) & 1).bool().flatten(1)[:, :vocabulary]
