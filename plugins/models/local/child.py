@@ -1,8 +1,8 @@
 """Run a program that fills a folder, and watch the folder.
 
 Downloads run as child processes: a child can be given up on after a time, interrupted within a moment,
-prints what it likes where nobody sees it, and reads its settings (index, proxy,
-token, offline) from the environment as the user knows them.
+prints what it likes where nobody sees it, and reads its settings (index, proxy, token, offline) from
+the environment, as the user knows them.
 """
 
 import os

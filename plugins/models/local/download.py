@@ -9,6 +9,7 @@ import errno
 import hashlib
 import importlib.util
 import json
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -75,7 +76,11 @@ def _from_hub(alias: Alias, work: Path, target: Path, progress: Progress) -> Pat
     hub = alias.hub
     where = f"{hub.repo}/{hub.file}"
     progress(f"asking the Hugging Face hub for {alias.name}", 0, 0)
-    said = _ask_hub(["probe", hub.repo, hub.file, hub.revision], where)
+    try:
+        probe = ["-m", HUB_CHILD, "probe", hub.repo, hub.file, hub.revision]
+        said = json.loads(child.run(probe, patience=PROBE_SECONDS))
+    except child.ChildFailed as error:
+        raise child.ChildFailed(f"{where}: {error}") from error
     if said["bytes"] != alias.bytes or said["etag"] not in (alias.sha256, None):
         raise WrongContent(
             f"{where} is another file: expected {alias.bytes} bytes with sha256 {alias.sha256},"
@@ -84,25 +89,19 @@ def _from_hub(alias: Alias, work: Path, target: Path, progress: Progress) -> Pat
     return _hub_file(alias, hub, work, target, progress)
 
 
-def _ask_hub(question: list[str], where: str) -> dict[str, object]:
-    """What the hub says about `where`; a ChildFailed with the reason if it does not answer soon."""
-    try:
-        answer = child.run(["-m", HUB_CHILD, *question], patience=PROBE_SECONDS)
-    except child.ChildFailed as error:
-        raise child.ChildFailed(f"{where}: {error}") from error
-    return dict(json.loads(answer))
-
-
 def _hub_file(alias: Alias, hub: HubFile, work: Path, target: Path, progress: Progress) -> Path:
     folder, label = work / "hub", f"downloading {alias.name} from the Hugging Face hub"
     folder.mkdir()
-    answer = child.run(
-        ["-m", HUB_CHILD, "file", hub.repo, hub.file, hub.revision, str(folder)],
-        size=lambda: min(size_of(folder), alias.bytes),
-        report=lambda done: progress(label, done, alias.bytes),
-        patience=_STALL_SECONDS,
-    )
-    Path(json.loads(answer)).replace(target)
+    try:
+        answer = child.run(
+            ["-m", HUB_CHILD, "file", hub.repo, hub.file, hub.revision, str(folder)],
+            size=lambda: min(size_of(folder), alias.bytes),
+            report=lambda done: progress(label, done, alias.bytes),
+            patience=_STALL_SECONDS,
+        )
+        Path(json.loads(answer)).replace(target)
+    finally:
+        shutil.rmtree(folder)  # the half of a file would take the room that the wheels need
     _require(alias, target.stat().st_size, _sha256(target), f"{hub.repo}/{hub.file}")
     return target
 
