@@ -1,0 +1,227 @@
+"""The trainer sdpo: settings, the plan it makes from a log, the loop it runs on a policy."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from continualcode.core.config import options
+from continualcode.core.data import Call, Example, Objective, Optimiser, StepReport, UpdatePlan
+from continualcode.core.engine import run
+from continualcode.core.errors import ConfigError, UpdateError
+from continualcode.core.review import Answer
+from continualcode.core.session import Session
+from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
+from continualcode.plugins.models.local.learner import Batch, Learner
+from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings, make_trainer
+
+WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
+WORDS = "Use edit_lines."
+
+
+class TinyPolicy(ScriptedPolicy):
+    """Scripted in what it says, real in how it learns: steps are those of a learner."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+        self.bounds: list[float] = []
+
+    def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Any:
+        return self.learner.prepare(examples, objective, optimiser)
+
+    def step(self, batch: Batch, *, stop_below: float) -> StepReport:  # type: ignore[override]  # other batches
+        self.bounds.append(stop_below)
+        return self.learner.step(batch, stop_below=stop_below)
+
+
+def session(folder: Path, *answers: Answer, policy: ScriptedPolicy | None = None) -> Session:
+    """A session in which the model proposed a write, then stopped; the user answered as given."""
+    ui = ScriptedUI(inputs=["Fix it."], answers=answers)
+    return open_scripted(folder, [WRITE, "done"], ui=ui, policy=policy)
+
+
+def corrected(folder: Path) -> Session:
+    """The same, denied, not yet trained on."""
+    opened = session(folder, Answer(verdict="deny", reason=WORDS))
+    opened.config = msgspec.structs.replace(
+        opened.config, session=msgspec.structs.replace(opened.config.session, train=False)
+    )
+    run(opened)
+    return opened
+
+
+def plan_for(example: Example, **settings: Any) -> UpdatePlan:
+    chosen = SdpoSettings(lr=1e-2, **settings)
+    return UpdatePlan(
+        trainer="sdpo",
+        settings=msgspec.to_builtins(chosen),
+        objective=Objective(),
+        optimiser=Optimiser(lr=chosen.lr),
+        examples=(example,),
+    )
+
+
+# -- Settings ----------------------------------------------------------------------------------------
+
+
+def test_it_answers_to_its_name_only() -> None:
+    assert make_trainer("grpo", {}) is None
+    made = make_trainer("sdpo", {"name": "sdpo", "max_steps": 2})
+    assert made is not None and made().name == "sdpo"
+
+
+def test_an_unknown_setting_is_an_error_that_names_the_nearest() -> None:
+    made = make_trainer("sdpo", {"name": "sdpo", "max_step": 2})
+    assert made is not None
+    with pytest.raises(ConfigError, match="trainer: unknown key 'max_step'; did you mean 'max_steps'"):
+        made()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"alpha": 1.5},
+        {"top_k": 0},
+        {"divergence": "kl"},
+        {"teacher": "dead"},
+        {"teacher_rate": -0.1},
+        {"lr": 0.0},
+        {"max_steps": 0},
+        {"divergence_target": 1.0},
+    ],
+)
+def test_a_value_that_makes_no_sense_is_an_error(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"trainer: .*{next(iter(given))}"):
+        options(SdpoSettings, given, "trainer")
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        ({}, {"teacher:live", "full_distribution"}),
+        ({"top_k": 20, "teacher": "ema"}, {"teacher:ema", "topk_distribution"}),
+        ({"divergence": "sampled", "teacher": "base"}, {"teacher:base", "sampled_logprobs"}),
+        ({"teacher": "trust_region"}, {"teacher:trust_region", "full_distribution"}),
+        ({"teacher": "frozen"}, {"teacher:frozen", "full_distribution"}),
+    ],
+)
+def test_it_needs_what_its_settings_ask_for(settings: dict[str, Any], needs: set[str]) -> None:
+    assert Sdpo(SdpoSettings(**settings)).needs == needs
+
+
+# -- The plan ----------------------------------------------------------------------------------------
+
+
+def test_a_plan_holds_the_sample_as_logged_and_the_teachers_prompt(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    (correction,) = opened.transcript.pending()
+    plan = Sdpo().plan([correction], opened.transcript, opened.policy)
+    turn = opened.transcript.sampled(correction.sample)
+    (example,) = plan.examples
+    assert (example.correction, example.sample) == (correction.id, correction.sample)
+    assert example.prompt_ids == turn.prompt_ids
+    assert example.completion_ids == turn.completion_ids
+    assert example.sampled_logprobs == turn.logprobs
+    assert bytes(example.completion_ids).decode() == opened.policy.format_call(WRITE)
+    prompt, taught = bytes(example.prompt_ids).decode(), bytes(example.teacher_ids).decode()
+    assert WORDS not in prompt and WORDS in taught
+    assert taught.endswith("the way the user wants it.\nassistant: ")
+
+
+def test_a_plan_is_data_that_can_be_logged(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    plan = Sdpo(SdpoSettings(top_k=5)).plan(opened.transcript.pending(), opened.transcript, opened.policy)
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=UpdatePlan) == plan
+
+
+def test_an_edited_call_is_shown_as_the_model_would_have_written_it(tmp_path: Path) -> None:
+    edited = {"path": "b.py", "content": "x"}
+    opened = session(tmp_path / "w", Answer(verdict="allow", arguments=edited))
+    run(opened)
+    (update,) = opened.transcript.updates.values()
+    taught = bytes(opened.transcript.expand(update.examples[0].teacher)).decode()
+    wanted = opened.policy.format_call(Call(tool="write", arguments=edited))
+    assert f"This is what the user wanted instead of your last attempt:\n\n{wanted}\n" in taught
+
+
+def test_the_teachers_prompt_leaves_room_for_the_completion(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    pending = opened.transcript.pending()
+    free = Sdpo().plan(pending, opened.transcript, opened.policy).examples[0]
+    room = len(free.teacher_ids) + len(free.completion_ids)
+    Sdpo(SdpoSettings(max_context=room)).plan(pending, opened.transcript, opened.policy)
+    with pytest.raises(
+        UpdateError, match=f"correction {pending[0].id}, sample {pending[0].sample}: .*tokens"
+    ):
+        Sdpo(SdpoSettings(max_context=room - 1)).plan(pending, opened.transcript, opened.policy)
+
+
+def test_a_frozen_teacher_is_the_one_of_the_logs_first_update(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    pending = opened.transcript.pending()
+    trainer = Sdpo(SdpoSettings(teacher="frozen"))
+    plan = trainer.plan(pending, opened.transcript, opened.policy)
+    assert plan.objective.frozen_teacher == opened.policy.weights()
+    named = Sdpo(SdpoSettings(teacher="frozen", frozen_teacher="f" * 64))
+    assert named.plan(pending, opened.transcript, opened.policy).objective.frozen_teacher == "f" * 64
+
+
+# -- The loop ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def policy(learner: Learner) -> TinyPolicy:
+    return TinyPolicy(learner)
+
+
+def test_it_stops_at_the_target(policy: TinyPolicy, example: Callable[..., Example]) -> None:
+    outcome = Sdpo().update(plan_for(example(), max_steps=100, divergence_target=0.5), policy)
+    assert 1 <= outcome.steps < 100
+    assert outcome.after.divergence <= 0.5 * outcome.before.divergence
+    assert not outcome.after.stepped
+    assert outcome.metrics["share"] == outcome.after.divergence / outcome.before.divergence
+
+
+def test_it_stops_after_its_steps_with_a_last_look(
+    policy: TinyPolicy, example: Callable[..., Example]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    plan = plan_for(example(), max_steps=3, divergence_target=0.0)
+    outcome = Sdpo().update(plan, policy, lambda done, most: seen.append((done, most)))
+    assert outcome.steps == 3
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert outcome.after.divergence < outcome.before.divergence
+    assert len(policy.bounds) == 4 and policy.bounds[-1] == math.inf
+
+
+def test_where_there_is_nothing_to_learn_nothing_moves(
+    policy: TinyPolicy, example: Callable[..., Example]
+) -> None:
+    before = policy.learner.weights()
+    outcome = Sdpo().update(plan_for(example(teacher_ids=(1, 2, 3, 4))), policy)
+    assert outcome.steps == 0 and outcome.before == outcome.after
+    assert policy.learner.weights() == before
+
+
+def test_an_update_is_a_function_of_the_plan_not_of_the_trainers_settings(
+    policy: TinyPolicy, example: Callable[..., Example]
+) -> None:
+    plan = plan_for(example(), max_steps=2, divergence_target=0.0)
+    digests: list[str] = []
+    for trainer in (Sdpo(), Sdpo(SdpoSettings(max_steps=5, lr=1.0))):
+        policy.learner.reset()
+        trainer.update(plan, policy)
+        digests.append(policy.learner.weights())
+    assert digests[0] == digests[1]
+
+
+def test_a_denial_in_a_session_leads_to_an_update_that_moves_the_weights(tmp_path: Path) -> None:
+    opened = session(tmp_path / "w", Answer(verdict="deny", reason=WORDS))
+    before = opened.transcript.weights
+    run(opened)
+    (outcome,) = opened.transcript.outcomes.values()
+    assert outcome.weights == opened.transcript.weights == opened.policy.weights() != before
