@@ -1,0 +1,109 @@
+"""`continualcode`: the commands, each imported when it is asked for, and what becomes of errors.
+
+Exit codes: 0 done; 1 the answer is no, or it could not be done; 2 asked for wrongly; 130 interrupted.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from continualcode.cli import operators
+from continualcode.cli.commands import COMMANDS
+
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""128 and the number of the signal, as a shell gives for SIGINT and SIGPIPE."""
+
+
+class Commands(click.Group):
+    """The commands of `COMMANDS`, whence the help comes; a module is imported for its own command only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        operators.give_options(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked:
+        from continualcode import __version__  # read from the distribution only when asked for
+
+        click.echo(f"continualcode {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    params=operators.options(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`cc` is continualcode where the first argument is a command or --help. Anything else goes to "
+    "the C compiler, whose name it is; so there, options come after the command.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """A coding agent that learns from your corrections."""
+    operators.configure(ctx.ensure_object(operators.Diagnostics))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code, what went wrong being said on stderr."""
+    try:
+        with cli.make_context(os.path.basename(sys.argv[0]), list(arguments)) as ctx:
+            cli.invoke(ctx)
+        return 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return PIPE_CLOSED
+    except Exception as error:
+        if "--debug" in arguments:  # parsed or not: importing the command may be what failed
+            import traceback
+
+            traceback.print_exception(error)
+        return explain(error)
+
+
+def explain(error: Exception) -> int:
+    """Say it: an error of ours as it is written, for a person to act on; any other, a defect, in a line."""
+    from continualcode.core.errors import ContinualCodeError, UsageError
+    from continualcode.eventlog.errors import LogError
+
+    if isinstance(error, ContinualCodeError | LogError):
+        click.echo(f"Error: {error}", err=True)
+    else:
+        first_line = str(error).partition("\n")[0]
+        click.echo(f"Unexpected error: {type(error).__name__}: {first_line}", err=True)
+        click.echo("Run the command again with --debug for the traceback.", err=True)
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read our output has gone: Python need not say so when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
