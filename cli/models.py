@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from continualcode.cli.bars import progress_bars
+from continualcode.cli.run import configuration
 from continualcode.core.errors import ModelUnavailable
 from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
@@ -14,7 +15,7 @@ from continualcode.plugins.models.local.aliases import ALIASES, Alias
 _CACHE = click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder for models, if not the usual one of your user's cache.",
+    help="The folder for models; else `model.cache` of the configuration, else your user's cache.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
@@ -53,7 +54,7 @@ def models() -> None:
 @_JSON
 def list_(cache: Path | None, as_json: bool) -> None:
     """Every model with a short name. Any Hugging Face id (org/name) or folder can be used too."""
-    rows = [_row(alias, cache) for alias in ALIASES.values()]
+    rows = [_row(alias, _folder(cache)) for alias in ALIASES.values()]
     if as_json:
         click.echo(msgspec.json.encode(rows))
         return
@@ -81,7 +82,7 @@ def pull(name: str, cache: Path | None, verify: bool, as_json: bool) -> None:
     """
     began = time.monotonic()
     with progress_bars() as progress:
-        files = store.resolve(name, cache=cache, progress=progress, verify=verify)
+        files = store.resolve(name, cache=_folder(cache), progress=progress, verify=verify)
     if not as_json:
         click.echo(files.folder)
         return
@@ -94,6 +95,12 @@ def pull(name: str, cache: Path | None, verify: bool, as_json: bool) -> None:
         seconds=round(time.monotonic() - began, 3),
     )
     click.echo(msgspec.json.encode(pulled))
+
+
+def _folder(given: Path | None) -> Path | None:
+    """Where a session started here would look for models; None is the usual place."""
+    configured = given or configuration(Path()).model.get("cache")
+    return Path(configured).expanduser() if configured else None
 
 
 def _row(alias: Alias, cache: Path | None) -> Row:

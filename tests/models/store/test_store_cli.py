@@ -22,6 +22,16 @@ def test_list_has_a_line_for_each_alias(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in lines] == [[name, "no"] for name in ALIASES]
 
 
+def test_the_folder_is_the_one_that_a_session_here_would_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smollm2-135m").mkdir()
+    (tmp_path / "smollm2-135m" / "manifest.json").write_text("not a manifest")
+    (tmp_path / "continualcode.toml").write_text(f'[model]\nname = "x"\ncache = "{tmp_path}"\n')
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "smollm2-135m") in CliRunner().invoke(models, ["list"]).stderr
+
+
 def test_list_json_is_one_list(tmp_path: Path) -> None:
     rows = json.loads(CliRunner().invoke(models, ["list", "--json", "--cache", str(tmp_path)]).stdout)
     row = {row["name"]: row for row in rows}["smollm2-135m"]
