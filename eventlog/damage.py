@@ -84,7 +84,9 @@ def _kind(bad: bytes, file: BinaryIO, seq: int, prev: bytes, *, is_header: bool)
         return "fused"
     if head is None or bad[-TAIL:][:6] != b',"h":"' or not bad.endswith(b'"}\n'):
         return "malformed"
-    return "changed" if is_header else _misplaced(head[1], file, seq)
+    if is_header:
+        return "changed"
+    return "repeated" if head[0] == "log" else _misplaced(head[1], file, seq)
 
 
 def _misplaced(given: int, file: BinaryIO, seq: int) -> str:

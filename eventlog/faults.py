@@ -52,12 +52,12 @@ class FaultyDisk(Disk):
         self.calls: list[str] = []
 
     def _fault(self, name: str) -> Fault | None:
-        """Count the call, and fail or die in it where that is its fate; a short write is left to the caller."""
+        """Count the call; fail or die in it where that is its fate. A short write is left to the caller."""
         fault = self.faults.get(len(self.calls))
         self.calls.append(name)
         if isinstance(fault, Fail):
             raise OSError(fault.errno, os.strerror(fault.errno))
-        if isinstance(fault, Kill) and not fault.after:
+        if isinstance(fault, Kill) and (name != "pwrite" or not fault.after):
             os.kill(os.getpid(), signal.SIGKILL)
         return fault
 

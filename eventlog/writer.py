@@ -57,7 +57,7 @@ class LogWriter:
         self._encoder = Encoder(registry, prefix, redact, clock)
         self._group = GroupCommit(self._commit)
         self._ack = disk.open_sidecar(ack_path(path))
-        os.pwrite(self._ack, self._ack_line() + holder_line(), 0)
+        disk.pwrite(self._ack, self._ack_line() + holder_line(), 0)
 
     @classmethod
     def create(
