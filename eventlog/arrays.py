@@ -27,7 +27,8 @@ def pack_u32(values: Iterable[int]) -> bytes:
     >>> pack_u32([1, 258]).hex()
     '0100000002010000'
     """
-    return _to_bytes(array("I", values))
+    # array() would take bytes for the array's own memory, not for small integers
+    return _to_bytes(array("I", list(values) if isinstance(values, bytes | bytearray) else values))
 
 
 def pack_f32(values: Iterable[float]) -> bytes:

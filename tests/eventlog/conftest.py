@@ -29,7 +29,7 @@ def ram() -> Iterator[Path]:
 
 @pytest.fixture
 def finished(ram: Path, registry: Registry) -> Path:
-    """A finished log of two segments: 5 events in batches of 1, 2, 1 and 1, the last one alone in the second."""
+    """A finished log of two segments: 5 events in batches of 1, 2, 1 and 1, the last in the second."""
     path = ram / "finished.jsonl"
     tick = iter(range(10**18, 10**19, 10**9))
     with LogWriter.create(path, registry, log_id="abc", clock=lambda: next(tick), segment_bytes=900) as log:
@@ -37,5 +37,9 @@ def finished(ram: Path, registry: Registry) -> Path:
         log.append_many([Note(text="two, é"), Note(text="three \u2028 raw")])
         log.append(Sample(ids=b"\1\0\0\0", logprobs=b"\0\0\xc0\x7f"))
         log.append(Note(text="five"))
-    assert [p.name for p in sorted(ram.iterdir())] == ["finished.jsonl", "finished.jsonl.1", "finished.jsonl.ack"]
+    assert [p.name for p in sorted(ram.iterdir())] == [
+        "finished.jsonl",
+        "finished.jsonl.1",
+        "finished.jsonl.ack",
+    ]
     return path

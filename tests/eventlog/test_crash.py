@@ -115,7 +115,7 @@ def test_thousands_of_kills(
 
 
 def scenario(path: Path, disk: FaultyDisk, registry: Registry, acks: int) -> None:
-    """Create, append, batch, roll to another segment, close, open, append: every call that the writer makes."""
+    """Create, append, batch, roll, close, open, append: every call that the writer makes."""
     with LogWriter.create(path, registry, disk=disk, segment_bytes=700) as log:
         for batch in (["0"], ["1", "2", "3"], ["4"]):
             log.append_many([Note(text=text) for text in batch])
@@ -223,25 +223,30 @@ def test_a_valid_last_line_that_lacks_its_newline_is_completed(finished: Path, r
     assert verify(finished).ok
 
 
-def test_corruption_is_refused_with_line_and_offset_and_left_alone(finished: Path, registry: Registry) -> None:
+def test_corruption_is_refused_with_line_and_offset_and_left_alone(
+    finished: Path, registry: Registry
+) -> None:
     data = finished.read_bytes().replace(b'"two, ', b'"TWO, ')
     finished.write_bytes(data)
     ack_path(finished).unlink()  # so that the later lines are the witnesses
     segment_paths(finished)[1].unlink()
     offset = data.rfind(b"\n", 0, data.index(b"TWO")) + 1
-    with pytest.raises(LogError, match=rf"line 3 \(byte {offset}\): changed: .*a later line says that it was ack"):
+    with pytest.raises(
+        LogError, match=rf"line 3 \(byte {offset}\): changed: .*a later line says that it was ack"
+    ):
         LogWriter.open(finished, registry)
     assert finished.read_bytes() == data
     assert not torn_path(finished).exists()
 
 
 def lose_power(folder: Path, registry: Registry, trials: int) -> tuple[int, int]:
-    """Random writes, then a loss of power with random sectors lost; how often a tail was torn, events in all."""
+    """Random writes, then a loss of power with random sectors lost: how many torn tails, how many events."""
     torn = events = 0
     for trial in range(trials):
         chance = random.Random(trial)
         path, disk = folder / "log", LosingDisk()
-        batches = [[f"{chance.random()}" * chance.randrange(40) for _ in range(chance.choice((1, 1, 2, 5)))] for _ in range(5)]
+        sizes = [chance.choice((1, 1, 2, 5)) for _ in range(5)]
+        batches = [[f"{chance.random()}" * chance.randrange(40) for _ in range(size)] for size in sizes]
         acknowledged = 0
         die_at = chance.randrange(len(batches))
         log = LogWriter.create(path, registry, disk=disk, segment_bytes=chance.choice((900, 1 << 30)))
@@ -289,7 +294,9 @@ def test_power_losses_with_lost_sectors_lose_nothing_acknowledged(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_forty_thousand_power_losses(ram: Path, registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forty_thousand_power_losses(
+    ram: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     torn, events = lose_power(ram, registry, 40_000)
     with capsys.disabled():
         print(f"\n  40,000 power losses, {torn} torn tails, {events} events, 0 lost, 0 false alarms", end=" ")
@@ -304,7 +311,7 @@ def test_a_log_whose_creation_was_cut_short_begins_anew(tmp_path: Path, registry
 
 
 def test_the_last_batch_is_written_again_on_opening(finished: Path, registry: Registry) -> None:
-    """After a failed sync the kernel may call pages clean that are not on the disk: a sync alone does nothing."""
+    """After a failed sync the kernel may call pages clean that are not on the disk: a sync does nothing."""
     ack_path(finished).unlink()
     disk = FaultyDisk(dict[int, Fault]())
     LogWriter.open(finished, registry, disk=disk).close()

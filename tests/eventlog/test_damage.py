@@ -31,7 +31,9 @@ def starts(lines: list[bytes]) -> list[int]:
 
 
 @WITNESS
-def test_every_bit_flipped_is_noticed_at_its_line(finished: Path, witness: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_bit_flipped_is_noticed_at_its_line(
+    finished: Path, witness: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     without_witness(finished, witness)
     flips = missed = 0
     for path in segment_paths(finished):
@@ -82,7 +84,9 @@ def test_cut_anywhere_is_noticed_at_its_line_where_the_end_was_acknowledged(fini
         assert place(found) == (path, where[length] + 1, starts(lines)[where[length]])
 
 
-def test_a_log_whose_acknowledged_end_is_cut_off_is_not_opened_and_not_read(finished: Path, registry: Registry) -> None:
+def test_a_log_whose_acknowledged_end_is_cut_off_is_not_opened_and_not_read(
+    finished: Path, registry: Registry
+) -> None:
     path = segment_paths(finished)[1]
     path.write_bytes(b"".join(lines_of(path)[:-1]))
     with pytest.raises(LogCorrupt, match="line 2 .*missing.*5 events were acknowledged, 4 are left"):
@@ -203,7 +207,9 @@ def test_a_segment_that_is_gone_is_missed(finished: Path) -> None:
     assert (found.kind, found.path, found.line) == ("missing", last, 1)
 
 
-def test_a_chain_computed_anew_is_not_the_one_that_was_acknowledged(finished: Path, registry: Registry, ram: Path) -> None:
+def test_a_chain_computed_anew_is_not_the_one_that_was_acknowledged(
+    finished: Path, registry: Registry, ram: Path
+) -> None:
     """Someone who rewrites a line and every hash after it still meets the sidecar's hash."""
     with LogWriter.create(ram / "other", registry, log_id="abc", segment_bytes=900) as other:
         for record in read(finished, registry):

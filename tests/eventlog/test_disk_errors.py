@@ -33,7 +33,9 @@ def limited(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_size_limit_anywhere_refuses_the_event_and_keeps_the_rest(ram: Path, registry: Registry) -> None:
+def test_a_file_size_limit_anywhere_refuses_the_event_and_keeps_the_rest(
+    ram: Path, registry: Registry
+) -> None:
     """The real error (EFBIG, after a short write) at every 7th size; after it is lifted, the writer goes on."""
     refused = 0
     for limit in range(900, 2000, 7):
@@ -93,7 +95,9 @@ def test_short_writes_are_continued(tmp_path: Path, registry: Registry) -> None:
     assert verify(tmp_path / "log").ok
 
 
-def failing(path: Path, registry: Registry, call: str, error: int, times: int = 1) -> tuple[LogWriter, FaultyDisk]:
+def failing(
+    path: Path, registry: Registry, call: str, error: int, times: int = 1
+) -> tuple[LogWriter, FaultyDisk]:
     """A writer with one event, whose next `call` will fail."""
     disk = FaultyDisk({})
     log = LogWriter.create(path, registry, disk=disk)
@@ -125,7 +129,9 @@ def test_a_write_that_can_neither_be_finished_nor_taken_back_ends_the_writer(
     log.close()
 
 
-def test_after_a_failed_sync_the_writer_is_dead_and_never_syncs_again(tmp_path: Path, registry: Registry) -> None:
+def test_after_a_failed_sync_the_writer_is_dead_and_never_syncs_again(
+    tmp_path: Path, registry: Registry
+) -> None:
     """A second sync would report success for pages that the kernel has dropped."""
     log, disk = failing(tmp_path / "log", registry, "fdatasync", errno.EIO)
     with pytest.raises(LogDead, match="sync of event 1 failed.*Input/output error"):
@@ -161,7 +167,9 @@ def test_a_failed_roll_leaves_the_log_as_it_was(ram: Path, registry: Registry) -
     assert number > 15
 
 
-def test_a_failed_note_of_the_acknowledged_end_does_not_undo_the_event(tmp_path: Path, registry: Registry) -> None:
+def test_a_failed_note_of_the_acknowledged_end_does_not_undo_the_event(
+    tmp_path: Path, registry: Registry
+) -> None:
     log, disk = failing(tmp_path / "log", registry, "pwrite", errno.EIO)
     disk.faults = {len(disk.calls) + 2: Fail(errno.EIO)}
     assert log.append(Note(text="durable")).seq == 1
@@ -199,7 +207,9 @@ def read_only(registry: Registry) -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_a_read_only_folder_can_be_read_and_refuses_writers_with_its_name(read_only: Path, registry: Registry) -> None:
+def test_a_read_only_folder_can_be_read_and_refuses_writers_with_its_name(
+    read_only: Path, registry: Registry
+) -> None:
     with nobody():
         with pytest.raises(LogError, match=f"cannot begin a log at {read_only}/new: .*Permission denied"):
             LogWriter.create(read_only / "new", registry)

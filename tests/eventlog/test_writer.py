@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continualcode.eventlog import LogDead, LogError, LogHeld, LogWriter, Record, RecordError, Registry, read, verify
+from continualcode.eventlog import (
+    LogDead,
+    LogError,
+    LogHeld,
+    LogWriter,
+    Record,
+    RecordError,
+    Registry,
+    read,
+    verify,
+)
 from continualcode.eventlog.disk import Disk
 from continualcode.eventlog.faults import FaultyDisk
 from continualcode.eventlog.segments import segment_paths
@@ -41,7 +51,9 @@ def test_ids_differ_between_events_sessions_and_copies_of_a_log(tmp_path: Path, 
     assert len(set(ids)) == 3
 
 
-def test_an_event_is_synced_before_append_returns_and_acknowledged_after(tmp_path: Path, registry: Registry) -> None:
+def test_an_event_is_synced_before_append_returns_and_acknowledged_after(
+    tmp_path: Path, registry: Registry
+) -> None:
     disk = FaultyDisk({})
     with LogWriter.create(tmp_path / "log", registry, disk=disk) as log:
         before = len(disk.calls)
@@ -59,10 +71,14 @@ def test_the_order_is_by_seq_where_the_clock_goes_backwards(tmp_path: Path, regi
     assert [r.ts for r in records] == [f"1970-01-01T00:00:0{s}.000000Z" for s in (4, 3, 2)]
 
 
-def test_a_second_writer_is_told_who_holds_the_log_and_how_to_go_on(tmp_path: Path, registry: Registry) -> None:
+def test_a_second_writer_is_told_who_holds_the_log_and_how_to_go_on(
+    tmp_path: Path, registry: Registry
+) -> None:
     with LogWriter.create(tmp_path / "log", registry):
         host = re.escape(os.uname().nodename)
-        with pytest.raises(LogHeld, match=f"held by process {os.getpid()} on {host}.*cc log merge .* --out NEW"):
+        with pytest.raises(
+            LogHeld, match=f"held by process {os.getpid()} on {host}.*cc log merge .* --out NEW"
+        ):
             LogWriter.open(tmp_path / "log", registry)
     LogWriter.open(tmp_path / "log", registry).close()
 
@@ -115,9 +131,15 @@ class Stranger(Record, frozen=True, kw_only=True, tag="stranger"):
     [
         (Stranger(), r"Stranger \(stranger\) is not registered"),
         (Sample(ids=b"", logprobs=b"", metrics={"loss": float("nan")}), r"sample\.metrics\['loss'\] is nan"),
-        (Sample(ids=b"", logprobs=b"", metrics={"a": 1.0, "b": float("-inf")}), r"sample\.metrics\['b'\] is -inf"),
+        (
+            Sample(ids=b"", logprobs=b"", metrics={"a": 1.0, "b": float("-inf")}),
+            r"sample\.metrics\['b'\] is -inf",
+        ),
         (Note(text="\udcff"), r"note: cannot be written as JSON"),
-        (Note(text="x" * (17 << 20)), r"17,825,\d+ bytes; a line takes 16,776,192: put large contents in blobs"),
+        (
+            Note(text="x" * (17 << 20)),
+            r"17,825,\d+ bytes; a line takes 16,776,192: put large contents in blobs",
+        ),
     ],
 )
 def test_a_record_that_could_not_be_read_back_is_refused_and_leaves_nothing(
@@ -148,7 +170,9 @@ def test_a_failed_batch_of_one_thread_does_not_hurt_the_others(tmp_path: Path, r
     def produce(number: int) -> None:
         for i in range(8):
             try:
-                log.append_many([Note(text=f"{number}.{i}"), Note(text="\udcff" if (number + i) % 3 == 0 else "ok")])
+                log.append_many(
+                    [Note(text=f"{number}.{i}"), Note(text="\udcff" if (number + i) % 3 == 0 else "ok")]
+                )
             except RecordError:
                 refused.append(f"{number}.{i}")
 
@@ -256,7 +280,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(TEXT.map(lambda t: Note(text=t)), st.binary().map(lambda b: Sample(ids=b, logprobs=b[::-1])))))
+@given(
+    st.lists(
+        st.one_of(
+            TEXT.map(lambda t: Note(text=t)), st.binary().map(lambda b: Sample(ids=b, logprobs=b[::-1]))
+        )
+    )
+)
 def test_any_records_come_back_as_they_were(records: list[Record]) -> None:
     """Line separators of all kinds, NULs, quotes, anything: one record stays one line."""
     registry = example_registry()
