@@ -77,19 +77,18 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return PIPE_CLOSED
     except Exception as error:
-        if "--debug" in arguments:  # parsed or not: importing the command may be what failed
-            import traceback
-
-            traceback.print_exception(error)
-        return explain(error)
+        # Parsed or not: importing the command may be what failed.
+        return explain(error, traceback="--debug" in arguments)
 
 
-def explain(error: Exception) -> int:
+def explain(error: Exception, *, traceback: bool) -> int:
     """Say it: an error of ours as it is written, for a person to act on; any other, a defect, in a line."""
     from continualcode.core.errors import ContinualCodeError, UsageError
     from continualcode.eventlog.errors import LogError
 
-    if isinstance(error, ContinualCodeError | LogError):
+    if traceback:
+        sys.excepthook(type(error), error, error.__traceback__)
+    elif isinstance(error, ContinualCodeError | LogError):
         click.echo(f"Error: {error}", err=True)
     else:
         first_line = str(error).partition("\n")[0]
