@@ -9,7 +9,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --build-constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(PIP) --build-constraint constraints.txt
 ARGS ?=
 
 .PHONY: help demo test check clean
@@ -45,13 +46,13 @@ $(VENV)/.local: $(VENV)/.made pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local]'
 	@touch $@
 
-# --group needs pip 25.1 or newer; a new environment has the pip that its Python was shipped with.
+# --group and --build-constraint need a new pip; a new environment has the one its Python was shipped with.
 $(VENV)/.made:
 	@python='$(PYTHON)'; \
 	for found in $${python:-python3 python3.13 python3.12 python3.11}; do \
 	  if "$$found" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "Making $(VENV) with $$("$$found" --version) ($$(command -v "$$found"))"; \
-	    "$$found" -m venv --clear $(VENV) && $(INSTALL) --upgrade pip && touch $@; exit; \
+	    "$$found" -m venv --clear $(VENV) && $(PIP) --upgrade pip && touch $@; exit; \
 	  fi; \
 	  echo "$$found is not Python 3.11 or newer: $$("$$found" --version 2>&1 | head -1)" >&2; \
 	done; \
