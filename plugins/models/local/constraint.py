@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import llguidance
 import llguidance.hf
-import llguidance.torch
 import torch
 from torch import Tensor
 
 from continualcode.core.errors import UpdateError, UsageError
+from continualcode.plugins.models.local.objectives import log_probs
 
 
 class Step(NamedTuple):
@@ -53,11 +53,11 @@ class Constraint:
     def walk(self, grammar: str | None) -> "Walk":
         """The beginning of a completion under `grammar`; None: any token anywhere, until one that ends."""
         if grammar is None:
-            return Walk(None, self.vocabulary, self.ends)
+            return Walk(None, self.ends)
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise UsageError(f"cannot use the grammar {grammar[:100]!r}…: {matcher.get_error()}")
-        return Walk(matcher, self.vocabulary, self.ends)
+        return Walk(matcher, self.ends)
 
     def masks(self, grammar: str, completion_ids: Sequence[int]) -> Tensor:
         """The masks along a completion, from the grammar alone: int32 [T, ⌈V/32⌉].
@@ -72,8 +72,11 @@ class Constraint:
                 allowed: Tensor | None = None
                 if not forced:
                     forced, allowed = walk.step()
-                rows[place] = single(forced[0], self.vocabulary) if allowed is None else allowed
-                if not _holds(rows[place], token):
+                # llguidance may pad its masks by a word.
+                rows[place] = (
+                    single(forced[0], self.vocabulary) if allowed is None else allowed[: rows.shape[1]]
+                )
+                if not holds(rows[place], token):
                     raise UpdateError(f"the grammar does not allow token {token} at position {place}")
                 walk.take(token)
                 forced = forced[1:]
@@ -85,9 +88,8 @@ class Constraint:
 class Walk:
     """One completion as it grows: ask `step`, then `take` tokens. `ended`: its end token was taken."""
 
-    def __init__(self, matcher: llguidance.LLMatcher | None, vocabulary: int, ends: tuple[int, ...]) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher | None, ends: tuple[int, ...]) -> None:
         self._matcher = matcher
-        self._vocabulary = vocabulary
         self._ends = ends
         self.ended = False
 
@@ -102,11 +104,11 @@ class Walk:
         forced = self._matcher.compute_ff_tokens()
         if forced:
             return Step(forced=tuple(forced))
-        bits = llguidance.torch.allocate_token_bitmask(1, self._vocabulary)
-        llguidance.torch.fill_next_token_bitmask(self._matcher, bits, 0)
+        # Not through llguidance.torch: importing it compiles a function that is of no use here, for seconds.
+        bits = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise UsageError(f"the grammar cannot be followed further: {self._matcher.get_error()}")
-        allowed = bits[0]
+        allowed = torch.frombuffer(bytearray(bits), dtype=torch.int32)
         filled: list[int] = allowed.nonzero().flatten().numpy().tolist()
         if not filled:
             raise UsageError("the grammar allows no token here, not even the end")
@@ -122,6 +124,15 @@ class Walk:
         if matcher is not None and not matcher.is_stopped() and not matcher.consume_token(token):
             raise UsageError(f"the grammar does not allow token {token}: {matcher.get_error()}")
         self.ended = token in self._ends
+
+
+def scores(logits: Tensor, allowed: Tensor | None, temperature: float) -> Tensor:
+    """Logits [V] as log-probabilities [V] over the tokens of a packed mask, on the CPU.
+
+    The arithmetic is the learner's own; temperature 0 is scored at 1.
+    """
+    bits = None if allowed is None else unpacked(allowed, logits.shape[-1])[None]
+    return log_probs(logits[None].cpu(), temperature, bits)[0]
 
 
 def words(vocabulary: int) -> int:
@@ -143,5 +154,6 @@ def unpacked(bits: Tensor, vocabulary: int) -> Tensor:
     return ((bits[..., None] >> shifts) & 1).bool().flatten(-2)[..., :vocabulary]
 
 
-def _holds(bits: Tensor, token: int) -> bool:
+def holds(bits: Tensor, token: int) -> bool:
+    """Whether a packed mask [⌈V/32⌉] lets `token` through."""
     return 0 <= token < 32 * len(bits) and bool((int(bits[token // 32]) >> (token % 32)) & 1)

@@ -111,8 +111,11 @@ class Language:
             raise UsageError(f"the model's chat template refuses this conversation: {error}") from error
 
     def format_call(self, call: Call) -> str:
-        """The call as the model would write it."""
+        """The call as the model would write it: a completion that the grammar allows."""
         body = json.dumps({"name": call.tool, "arguments": call.arguments}, ensure_ascii=False)
+        body = body.replace(
+            "\x7f", "\\u007f"
+        )  # the one control character that JSON leaves and the grammar does not
         return f"{OPEN}\n{body}\n{CLOSE}"
 
     def grammar(self, tools: Sequence[ToolSpec]) -> str | None:

@@ -27,6 +27,7 @@ from continualcode.core.errors import UsageError
 from continualcode.core.protocols import Progress
 from continualcode.plugins.models.local import loading, store
 from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.families import Language, Turn, detect
 from continualcode.plugins.models.local.learner import Batch, Learner, Snapshot
@@ -141,7 +142,16 @@ class LocalPolicy:
     ) -> dict[str, float]:
         """P(the turn begins as a call of that tool), by canonical spelling; sums to at most 1."""
         self._prefix.use(self.weights())
-        return self._sampler.tool_probabilities(prompt_ids, grammar, tools, self.format_call)
+        self._sampler.room(prompt_ids)
+        return probabilities(
+            [tool.name for tool in tools],
+            prompt_ids,
+            grammar,
+            format_call=self.format_call,
+            codec=self._codec,
+            constraint=self._constraint,
+            prefix=self._prefix,
+        )
 
     # -- Learning ------------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ class Prefix:
                 layer.values = layer.values[..., :count, :]
 
 
-def common(one: Sequence[int], other: Sequence[int]) -> int:
+def common(one: list[int], other: list[int]) -> int:
     """How many tokens two sequences share at the start."""
     shortest = min(len(one), len(other))
     if one[:shortest] == other[:shortest]:

@@ -71,13 +71,15 @@ class Codec:
     def span(self, ids: Sequence[int], start: int, end: int) -> tuple[int, int]:
         """The tokens, half open, that the characters `start` to `end` of `decode(ids)` are made of."""
 
-        def length(count: int) -> int:
-            return len(self.decode(ids[:count]))
+        def whole(count: int) -> int:
+            """How many whole characters the first `count` tokens are."""
+            return len(self.decode(ids[:count]).rstrip("\ufffd"))
 
         counts = range(len(ids) + 1)
-        first = bisect.bisect_right(counts, start, key=length) - 1
-        last = bisect.bisect_left(counts, end, key=length)
-        return max(0, first), min(len(ids), last)
+        first = min(len(ids), bisect.bisect_left(counts, start, key=whole))
+        last = min(len(ids), bisect.bisect_left(counts, end, key=whole))
+        # One token may hold the end of the character before `start` and the beginning of that at it.
+        return (first if len(self.decode(ids[:first])) <= start else first - 1), last
 
 
 def _cut(text: str, keep: int, tokens: int) -> str:
