@@ -49,15 +49,31 @@ class Damage:
 
 
 def diagnose(
-    paths: list[Path], segment: int, line: int, offset: int, seq: int, prev: bytes, ack: Ack | None
+    paths: list[Path],
+    segment: int,
+    line: int,
+    offset: int,
+    seq: int,
+    prev: bytes,
+    ack: Ack | None,
+    bad: bytes,
 ) -> Damage:
-    """Name the damage of the line at `offset` of a segment, where event `seq` (or the header) should be."""
-    path = paths[segment]
+    """Name the damage of the line `bad`, read at `offset`, where event `seq` (or the header) should be.
+
+    The log may be written to meanwhile. So a line that ended in the end of the file counts as that,
+    even if there is more by now; and one that is whole by now was being written.
+    """
+    path, is_header = paths[segment], line == 1
+    ended = not bad.endswith(b"\n") and len(bad) <= MAX_LINE
     with open(path, "rb") as file:
         file.seek(offset)
-        bad = file.readline(MAX_LINE + 1)
-        kind = _kind(bad, file, seq, prev, is_header=line == 1)
-        torn = not (acked(ack, segment, offset) or _durable_later(file, paths[segment + 1 :], line == 1, seq))
+        in_progress = ended or follows(prev, file.readline(MAX_LINE + 1))
+        file.seek(offset + len(bad))
+        kind = _kind(bad, file, seq, prev, is_header=is_header)
+        durable = (not in_progress and _says_durable(file, is_header, seq)) or any(
+            _says_durable_in(later, is_header, seq) for later in paths[segment + 1 :]
+        )
+    torn = not durable and not acked(ack, segment, offset)
     found = KINDS[kind] if torn else f"{KINDS[kind]}; {_proof(ack, segment, offset)}"
     return Damage(path, line, offset, kind, torn, found)
 
@@ -102,27 +118,22 @@ def _misplaced(given: int, file: BinaryIO, seq: int) -> str:
     return "swapped" if given == seq + 1 and following == seq else "missing"
 
 
-def _durable_later(file: BinaryIO, later: list[Path], is_header: bool, seq: int) -> bool:
-    """Whether a whole line after this place says that event `seq` was durable before it was written."""
-    if _says_durable(file, is_header, seq):
-        return True
-    for path in later:
-        with open(path, "rb") as file:
-            if _says_durable(file, is_header, seq):
-                return True
-    return False
+def _says_durable_in(path: Path, is_header: bool, seq: int) -> bool:
+    with open(path, "rb") as file:
+        return _says_durable(file, is_header, seq)
 
 
 def _says_durable(file: BinaryIO, is_header: bool, seq: int) -> bool:
+    """Whether a whole line from here on says that event `seq` (or the header) had been durable."""
     while line := file.readline(MAX_LINE + 1):
         head = head_of(line)
-        if head is None or bad_tail(line):
+        if head is None or _bad_tail(line):
             continue
         if is_header or head[2] > seq:
             return True
     return False
 
 
-def bad_tail(line: bytes) -> bool:
+def _bad_tail(line: bytes) -> bool:
     """Whether a line does not end as lines do."""
     return line[-TAIL : 6 - TAIL] != b',"h":"' or line[-3:] != b'"}\n'

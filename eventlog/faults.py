@@ -48,7 +48,7 @@ class FaultyDisk(Disk):
     """The real disk, but for the calls that have a fault. `calls` lists what was called, in order."""
 
     def __init__(self, faults: Mapping[int, Fault]) -> None:
-        self.faults = dict(faults)
+        self.faults: Mapping[int, Fault] = dict(faults)
         self.calls: list[str] = []
 
     def _fault(self, name: str) -> Fault | None:

@@ -1,5 +1,6 @@
 """Reading a log: typed records, in order, in constant memory, checked against their hashes on the way."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,9 @@ def read(
     Raises LogCorrupt at damage, LogError where there is no log.
     """
     walk = Walk(Path(path))
-    decode = registry.decode
-    for line in walk:
-        seq = walk.place.seq - 1
-        if end_seq is not None and seq >= end_seq:
+    decode, end = registry.decode, sys.maxsize if end_seq is None else end_seq
+    for seq, line in enumerate(walk):
+        if seq >= end:
             return
         if seq >= start_seq:
             yield decode(line)

@@ -6,7 +6,7 @@ the type, become `Opaque` records that keep their bytes.
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import msgspec
 
@@ -31,12 +31,18 @@ class _Bare(msgspec.Struct, frozen=True):
     cause: str | None
 
 
+class _Nothing(Record, frozen=True, kw_only=True, tag="\0"):
+    """What a registry decodes that knows no type."""
+
+
 class Registry:
     """Record types by tag. Make one a session; there is no global one."""
 
     def __init__(self) -> None:
         self._types: dict[str, type[Record]] = {}
-        self._decoders: dict[bytes, msgspec.json.Decoder[Record]] = {}
+        self._decoder: msgspec.json.Decoder[Record] | None = (
+            None  # of all types; made anew after each new one
+        )
         self._upcasts: dict[type[Record], Callable[[Any], Record]] = {}
         self._bare = msgspec.json.Decoder(_Bare)
 
@@ -51,8 +57,7 @@ class Registry:
                 f"two record types claim the tag {tag!r}: {_name(other)} and {_name(cls)}; "
                 "give one of them another (a new version of a type is tagged NAME@2, and so on)"
             )
-        self._decoders[tag.encode()] = msgspec.json.Decoder(cls)
-        self._types[tag] = cls
+        self._types[tag], self._decoder = cls, None
         return cls
 
     def upcast(self, old: type[R], to_next: Callable[[R], Record]) -> None:
@@ -77,14 +82,16 @@ class Registry:
 
         Raises RecordError only where the bytes are no line of a log at all.
         """
-        decoder = self._decoders.get(line[6 : line.find(b'"', 6)])
-        if decoder is None:
-            return self._opaque(line, "this type is not registered")
         try:
-            record = decoder.decode(line)
+            record = (self._decoder or self._make_decoder()).decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return self._opaque(line, str(error))
-        return self._newest(record) if type(record) in self._upcasts else record
+        return self._newest(record) if self._upcasts and type(record) in self._upcasts else record
+
+    def _make_decoder(self) -> msgspec.json.Decoder[Record]:
+        types = tuple(self._types.values()) or (_Nothing,)
+        self._decoder = msgspec.json.Decoder[Record](Union[types])  # noqa: UP007  # the types are known at run time only
+        return self._decoder
 
     def _newest(self, record: Record) -> Record:
         while (to_next := self._upcasts.get(type(record))) is not None:
@@ -97,6 +104,8 @@ class Registry:
             bare = self._bare.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RecordError(f"not a line of a log: {error}; it begins {line[:60]!r}") from None
+        if bare.t not in self._types:
+            why = "this type is not registered"
         raw = line[:-TAIL] + b"}" if line[-TAIL : 6 - TAIL] == b',"h":"' else line
         return Opaque(
             type=bare.t, raw=raw, why=why, seq=bare.seq, d=bare.d, ts=bare.ts, id=bare.id, cause=bare.cause

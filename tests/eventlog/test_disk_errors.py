@@ -7,7 +7,7 @@ import os
 import resource
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ def texts(path: Path, registry: Registry) -> list[str]:
 
 
 @contextlib.contextmanager
-def limited(limit: int) -> Iterator[None]:
+def limited(limit: int) -> Generator[None]:
     """No file may grow past `limit` bytes meanwhile."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -36,7 +36,7 @@ def limited(limit: int) -> Iterator[None]:
 def test_a_file_size_limit_anywhere_refuses_the_event_and_keeps_the_rest(
     ram: Path, registry: Registry
 ) -> None:
-    """The real error (EFBIG, after a short write) at every 7th size; after it is lifted, the writer goes on."""
+    """The real error (EFBIG, after a short write) at every 7th size; once lifted, the writer goes on."""
     refused = 0
     for limit in range(900, 2000, 7):
         path = ram / f"{limit}"
@@ -55,7 +55,7 @@ def test_a_file_size_limit_anywhere_refuses_the_event_and_keeps_the_rest(
 
 
 @contextlib.contextmanager
-def small_disk(size: int) -> Iterator[Path]:
+def small_disk(size: int) -> Generator[Path]:
     """A file system of `size` bytes, where this process may mount one."""
     libc = ctypes.CDLL(None, use_errno=True)
     folder = Path(tempfile.mkdtemp())
@@ -179,7 +179,7 @@ def test_a_failed_note_of_the_acknowledged_end_does_not_undo_the_event(
 
 
 @contextlib.contextmanager
-def nobody() -> Iterator[None]:
+def nobody() -> Generator[None]:
     """Without root's powers, where this process has them."""
     if os.geteuid():
         yield

@@ -70,7 +70,7 @@ def newer(path: Path) -> None:
 
 def format_2(path: Path) -> None:
     """Only the header matters."""
-    body = b'{"t":"log","seq":0,"d":0,"ts":"2028-01-01T00:00:00.000000Z","id":"a.0","cause":null,"format":2,"news":[]}'
+    body = b'{"t":"log","seq":0,"d":0,"ts":"2028-01-01T00:00:00.000000Z","id":"a","cause":null,"format":2}'
     path.write_bytes(seal(body, chain(GENESIS, body)))
 
 
