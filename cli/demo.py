@@ -35,6 +35,8 @@ HELD_OUT = (
     "The README says version 1.0 on line 7; it should be 2.0. Change line 7.",
 )
 """Prompts of the same kind that the session never sees: other files, other words."""
+LIMITS = ("session.max_turns=4", "sampling.max_tokens=160")
+"""So that the demo ends in minutes: a small model may go on for long."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +60,7 @@ def demo(as_json: bool, model: str | None, modules: tuple[str, ...], disable: tu
     folder = Path(tempfile.mkdtemp(prefix="continualcode-demo-")) / "project"
     shutil.copytree(HERE / "demo_project", folder, ignore=shutil.ignore_patterns("__pycache__"))
     script = {"name": "script", "file": str(HERE / "demo.toml")}
-    config = configuration(folder, model=model, ui=script, modules=modules, disable=disable, sets=sets)
+    config = configuration(folder, model=model, ui=script, modules=modules, disable=disable, sets=(*LIMITS, *sets))
     plugins = Plugins(config.plugins)
     log = new_log(config, folder)
     with _stdout_to_stderr(as_json):

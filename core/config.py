@@ -68,7 +68,7 @@ def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, fields)}")
         inner = fields[key].type
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
-            options(inner, value, f"{where}.{key}")
+            options(inner, value, f"{where}: {key}")
     try:
         return msgspec.convert(table, cls)
     except msgspec.ValidationError as error:

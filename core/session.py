@@ -63,7 +63,6 @@ class Session:
         written = self.log.append(record, cause=cause)
         self.transcript.apply(written)
         self._show(written)
-        operators.debug("appended", type=type(written).__name__, seq=written.seq)
         if not isinstance(written, PluginFailed):
             self._observe(written, _depth)
         return written

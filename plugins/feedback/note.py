@@ -11,8 +11,8 @@ def with_notes(words: str, transcript: Transcript) -> str:
 
 
 def teaches(decision: DecisionMade) -> bool:
-    """Whether a decision may be learned from: a person or a rule made it and nobody said not to.
+    """Whether a decision may be learned from: a person, their script or a rule made it and nobody said not to.
 
     A plugin's veto protects; what it says is about the plugin (at worst its traceback), not the task.
     """
-    return decision.train and (decision.by == "user" or decision.by.startswith("rule:"))
+    return decision.train and (decision.by.partition(":")[0] in ("user", "script", "rule"))

@@ -25,7 +25,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, text: str) -> None:
 
 def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
     (tmp_path / "continualcode.toml").write_text("[session]\nmax_turns = 'many'\n")
-    with pytest.raises(ConfigError, match=r"continualcode.toml: .*`int`.*max_turns"):
+    with pytest.raises(ConfigError, match=r"continualcode.toml: session: .*`int`.*max_turns"):
         load(project=tmp_path)
 
 

@@ -106,7 +106,7 @@ def test_an_update_that_the_crash_cut_off_is_done_once_after_resuming(tmp_path: 
     log.unlink()
     for sidecar in tmp_path.glob(f"{log.name}.*"):
         sidecar.unlink()
-    log.write_bytes(b"".join(lines[:last]))  # as a kill in the middle of the second update leaves it
+    log.write_bytes(b"".join(lines[: last + 1]))  # the header and what a kill in the second update leaves
     session = open_scripted(tmp_path / "p", log=log, resume=True)
     engine.run(session)
     session.close("quit")

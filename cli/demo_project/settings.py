@@ -1,0 +1,5 @@
+"""How the client talks to the server."""
+
+TIMEOUT = 30
+RETRIES = 0
+VERIFY = True

@@ -1,0 +1,1 @@
+"""User interfaces: where a person, or a script, meets the session."""
