@@ -98,7 +98,7 @@ def test_kill_9_at_any_time_loses_nothing_acknowledged(
 def test_kill_9_where_syncing_is_free_hits_the_writing(
     ram: Path, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counts = kill_loop(ram, registry, 80)
+    counts = kill_loop(ram, registry, 60)
     with capsys.disabled():
         print(f"\n  in memory: {counts}", end=" ")
 
