@@ -49,9 +49,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one object: log, before, after, held_out, replay, …")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one object: log, before, after, held_out, replay, …"
+)
 @session_options
-def demo(as_json: bool, model: str | None, modules: tuple[str, ...], disable: tuple[str, ...], sets: tuple[str, ...]) -> None:
+def demo(
+    as_json: bool,
+    model: str | None,
+    modules: tuple[str, ...],
+    disable: tuple[str, ...],
+    sets: tuple[str, ...],
+) -> None:
     """Deny, train, retry on a small project; then measure what was learned, and replay the log.
 
     About five minutes on two cores; the first time, the model is downloaded before that.
@@ -60,7 +68,9 @@ def demo(as_json: bool, model: str | None, modules: tuple[str, ...], disable: tu
     folder = Path(tempfile.mkdtemp(prefix="continualcode-demo-")) / "project"
     shutil.copytree(HERE / "demo_project", folder, ignore=shutil.ignore_patterns("__pycache__"))
     script = {"name": "script", "file": str(HERE / "demo.toml")}
-    config = configuration(folder, model=model, ui=script, modules=modules, disable=disable, sets=(*LIMITS, *sets))
+    config = configuration(
+        folder, model=model, ui=script, modules=modules, disable=disable, sets=(*LIMITS, *sets)
+    )
     plugins = Plugins(config.plugins)
     log = new_log(config, folder)
     with _stdout_to_stderr(as_json):
@@ -113,7 +123,7 @@ def measure(session: Session) -> list[Measured]:
 def result(
     log: Path, measured: list[Measured], updates: list[UpdateApplied], replayed: ReplayReport, seconds: float
 ) -> dict[str, object]:
-    """What `--json` prints. `before` and `after` are P(wanted call) on the corrected prompt, None without a denial."""
+    """What `--json` prints; `before` and `after` are P(wanted call) on the corrected prompt, or None."""
     corrected = next((m for m in measured if m.corrected), None)
     return {
         "log": str(log),
@@ -134,7 +144,9 @@ def report(
     """The same for a person."""
     lines = ["", "What was learned: probabilities without the correction in the context, before → after"]
     for m in measured:
-        figures = "   ".join(f"{tool} {m.before[tool]:.2f} → {m.after[tool]:.2f}" for tool in (WANTED, DENIED))
+        figures = "   ".join(
+            f"{tool} {m.before[tool]:.2f} → {m.after[tool]:.2f}" for tool in (WANTED, DENIED)
+        )
         lines += [f"  {figures}   {'the corrected prompt' if m.corrected else 'held out: ' + m.prompt}"]
     if not updates:
         lines += ["  nothing: the operator had nothing to deny, so no update ran"]

@@ -14,11 +14,13 @@ def plugins() -> None:
 
 
 @plugins.command(name="list")
-@click.option("--plugin", "modules", multiple=True, metavar="MODULE", help="Load this module as a plugin too.")
+@click.option(
+    "--plugin", "modules", multiple=True, metavar="MODULE", help="Load this module as a plugin too."
+)
 @click.option("--no-plugin", "disable", multiple=True, metavar="NAME", help="Leave this plugin out.")
 @click.option("--json", "as_json", is_flag=True, help="One object a plugin.")
 def list_(modules: tuple[str, ...], disable: tuple[str, ...], as_json: bool) -> None:
-    """Every plugin in load order, with its distribution, version and hooks; the built-ins are no different."""
+    """Every plugin in load order, built-ins too, with its distribution, version and hooks."""
     from pathlib import Path
 
     from continualcode.core.plugins import Plugins
@@ -27,7 +29,10 @@ def list_(modules: tuple[str, ...], disable: tuple[str, ...], as_json: bool) -> 
     if as_json:
         click.echo(msgspec.json.encode(found.loaded()))
         return
-    rows = [(p.name, f"{p.distribution} {p.version}".strip(), ", ".join(p.hooks) or "no hooks") for p in found.loaded()]
+    rows = [
+        (p.name, f"{p.distribution} {p.version}".strip(), ", ".join(p.hooks) or "no hooks")
+        for p in found.loaded()
+    ]
     rows += [(f.plugin, "FAILED", f.error) for f in found.failures]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, origin, hooks in rows:
@@ -44,9 +49,9 @@ def check(module: str | None, as_json: bool) -> None:
     from continualcode.core.plugins import Plugins
 
     found = Plugins(configuration(Path(), modules=(module,) if module else ()).plugins)
-    found.collect("register_tools", lambda tool: str(tool.spec.name))
-    found.collect("register_feedback", lambda kind: str(kind.kind))
-    found.collect("register_commands", lambda command: str(command.name))
+    found.tools()
+    found.feedback()
+    found.commands()
     found.event_types()
     ok = not found.failures
     if as_json:

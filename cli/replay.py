@@ -17,7 +17,9 @@ from continualcode.eventlog import LogCorrupt
 @click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--verify", is_flag=True, help="Exit 1 unless every update comes out as logged.")
 @click.option("--until", type=int, metavar="SEQ", help="Stop after this event.")
-@click.option("--json", "as_json", is_flag=True, help="Print one object: updates, matched, first_divergence, weights.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one object: updates, matched, first_divergence, weights."
+)
 @session_options
 def replay(
     log: Path,
@@ -40,7 +42,10 @@ def replay(
     try:
         report = replay_log(log, plugins, model=given, until=until, progress=progress_on_stderr())
     except LogCorrupt as corrupt:
-        found = {"ok": False, "corrupt": {"line": corrupt.line, "offset": corrupt.offset, "kind": corrupt.kind}}
+        found = {
+            "ok": False,
+            "corrupt": {"line": corrupt.line, "offset": corrupt.offset, "kind": corrupt.kind},
+        }
         click.echo(msgspec.json.encode(found) if as_json else f"nothing was replayed: {corrupt}")
         sys.exit(1)
     if as_json:
@@ -53,10 +58,12 @@ def replay(
 
 def describe(report: ReplayReport) -> str:
     """The report in a few lines, for a person."""
-    lines = [f"{report.matched} of {report.updates} updates came out as logged; weights {report.weights[:12]}"]
+    lines = [
+        f"{report.matched} of {report.updates} updates came out as logged; weights {report.weights[:12]}"
+    ]
     if (first := report.first_divergence) is not None:
         lines += [
-            f"first divergence: event {first.seq}: logged {first.logged[:12]}, replayed {first.replayed[:12]}",
+            f"first divergence: event {first.seq}: {first.logged[:12]} logged, {first.replayed[:12]} here",
             f"  largest difference of a token's advantage: {first.nats:.3g} nats; "
             f"of the divergence after the update: {first.metric:.3g} nats a token",
         ]

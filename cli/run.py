@@ -17,9 +17,13 @@ def session_options(command: F) -> F:
     """The options that every command which opens a model shares."""
     for option in (
         click.option("--model", metavar="NAME", help="An alias (cc models list), org/name, or a folder."),
-        click.option("--plugin", "modules", multiple=True, metavar="MODULE", help="Load this module as a plugin too."),
+        click.option(
+            "--plugin", "modules", multiple=True, metavar="MODULE", help="Load this module as a plugin too."
+        ),
         click.option("--no-plugin", "disable", multiple=True, metavar="NAME", help="Leave this plugin out."),
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Configuration, e.g. trainer.lr=1e-4."),
+        click.option(
+            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Configuration, e.g. trainer.lr=1e-4."
+        ),
     ):
         command = option(command)
     return command
@@ -54,7 +58,9 @@ def new_log(config: Config, workspace: Path) -> Path:
     """Where a new session's log lies: named after the workspace and the time, in the user's data folder."""
     from platformdirs import user_data_path
 
-    folder = Path(config.paths.sessions) if config.paths.sessions else user_data_path("continualcode") / "sessions"
+    folder = (
+        Path(config.paths.sessions) if config.paths.sessions else user_data_path("continualcode") / "sessions"
+    )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     stem = f"{workspace.resolve().name or 'root'}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (f"{stem}{suffix}.jsonl" for suffix in ("", *(f"-{n}" for n in range(2, 10_000))))
@@ -64,11 +70,15 @@ def new_log(config: Config, workspace: Path) -> Path:
 @click.command()
 @click.argument("workspace", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 @click.option("--ui", metavar="NAME", help="plain (default) or script, or a plugin's.")
-@click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run this TOML unattended.")
+@click.option(
+    "--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run this TOML unattended."
+)
 @click.option("--prompt", metavar="TEXT", help="One prompt, then end.")
 @click.option("--no-train", is_flag=True, help="Record corrections, but learn nothing.")
 @click.option("--log", "log_path", type=click.Path(path_type=Path), help="Where to write the log.")
-@click.option("--resume", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Go on with this log.")
+@click.option(
+    "--resume", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Go on with this log."
+)
 @session_options
 def run(
     workspace: Path,

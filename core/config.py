@@ -76,7 +76,11 @@ def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
 
 
 def load(
-    *, project: Path, user: Path | None = None, sets: Sequence[str] = (), over: Mapping[str, Any] | None = None
+    *,
+    project: Path,
+    user: Path | None = None,
+    sets: Sequence[str] = (),
+    over: Mapping[str, Any] | None = None,
 ) -> Config:
     """The configuration for `project`: files, then `over` (flags), then `sets` (`key.sub=value`)."""
     merged: dict[str, Any] = msgspec.to_builtins(Config())
@@ -109,7 +113,8 @@ def _parse_set(item: str) -> dict[str, Any]:
         value = text
     for part in reversed(key.split(".")):
         value = {part: value}
-    return value
+    nested: dict[str, Any] = value
+    return nested
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:

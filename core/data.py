@@ -37,14 +37,14 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     """Base of plain values: frozen, keyword-only, unknown fields ignored when read."""
 
 
-class Call(Data):
+class Call(Data, frozen=True):
     """One tool call: which tool, and with what."""
 
     tool: str
     arguments: Arguments
 
 
-class Message(Data):
+class Message(Data, frozen=True):
     """One turn of the conversation as a chat template sees it.
 
     `text` is what the role said, raw: for the assistant, the sampled completion decoded. `call` is
@@ -56,7 +56,7 @@ class Message(Data):
     call: Call | None = None
 
 
-class ToolSpec(Data):
+class ToolSpec(Data, frozen=True):
     """What a tool is called, what it does in one line, and the JSON schema of its arguments.
 
     `reads_only`: cannot change anything, so modes that only ask about changes may let it run.
@@ -70,7 +70,7 @@ class ToolSpec(Data):
     ends_turn: bool = False
 
 
-class FileChange(Data):
+class FileChange(Data, frozen=True):
     """A file that a tool changed: sha256 of the bytes before and after, None where there was none."""
 
     path: str
@@ -78,7 +78,7 @@ class FileChange(Data):
     after: str | None
 
 
-class ToolResult(Data):
+class ToolResult(Data, frozen=True):
     """What a tool did. `output` goes to the model; `feedback` says more about a failure.
 
     `seen` maps each workspace path whose content the model now knows to the sha256 of that content;
@@ -92,7 +92,7 @@ class ToolResult(Data):
     seen: dict[str, str] = {}
 
 
-class SamplingParams(Data):
+class SamplingParams(Data, frozen=True):
     """How a completion is drawn. Temperature 0 takes the most probable token, scored at 1."""
 
     temperature: float = 0.0
@@ -100,7 +100,7 @@ class SamplingParams(Data):
     seed: int = 0
 
 
-class Sample(Data):
+class Sample(Data, frozen=True):
     """One completion as drawn: ids, their logprobs (same length), the decoded text, timings in s."""
 
     token_ids: tuple[int, ...]
@@ -111,7 +111,7 @@ class Sample(Data):
     decode_seconds: float = 0.0
 
 
-class ParsedTurn(Data):
+class ParsedTurn(Data, frozen=True):
     """A completion read as the family's call format: plain text, a call, or neither.
 
     `span` is the half-open range of completion tokens that the call took.
@@ -124,7 +124,7 @@ class ParsedTurn(Data):
     span: tuple[int, int] | None = None
 
 
-class AdapterSpec(Data):
+class AdapterSpec(Data, frozen=True):
     """A LoRA adapter before any training: a function of the base model, this and nothing else."""
 
     rank: int = 32
@@ -133,7 +133,7 @@ class AdapterSpec(Data):
     seed: int = 0
 
 
-class ModelInfo(Data):
+class ModelInfo(Data, frozen=True):
     """Which model this is, by content: digests are sha256 in hex, of files or of what they decode to."""
 
     name: str
@@ -145,7 +145,7 @@ class ModelInfo(Data):
     context: int
 
 
-class Objective(Data):
+class Objective(Data, frozen=True):
     """What an update minimises; see docs/architecture.md for the formulas, learner.md's table in code.
 
     divergence: forward_kl = KL(teacher‖student), reverse_kl = KL(student‖teacher), jsd = the
@@ -167,7 +167,7 @@ class Objective(Data):
     frozen_teacher: str | None = None
 
 
-class Optimiser(Data):
+class Optimiser(Data, frozen=True):
     """AdamW, one set of moments; `fresh` forgets them at the start of every update."""
 
     lr: float = 3e-5
@@ -179,7 +179,7 @@ class Optimiser(Data):
     fresh: bool = True
 
 
-class Example(Data):
+class Example(Data, frozen=True):
     """One row of an update: the student's and the teacher's prompts, and the tokens both score.
 
     The token lists say whose they are: `prompt_ids` is what the student saw, `teacher_ids` the same
@@ -198,7 +198,7 @@ class Example(Data):
     weight: float = 1.0
 
 
-class UpdatePlan(Data):
+class UpdatePlan(Data, frozen=True):
     """Everything that an update is a function of, besides the weights it starts from."""
 
     trainer: str
@@ -208,7 +208,7 @@ class UpdatePlan(Data):
     examples: tuple[Example, ...]
 
 
-class StepReport(Data):
+class StepReport(Data, frozen=True):
     """One look at a batch. Divergences are real KLs in nats a token whatever the objective is.
 
     `stepped` is False where the divergence was already at or below the caller's bound: then nothing
@@ -224,7 +224,7 @@ class StepReport(Data):
     divergences: tuple[tuple[float, ...], ...]
 
 
-class UpdateOutcome(Data):
+class UpdateOutcome(Data, frozen=True):
     """What an update did: steps taken, the looks before and after, and the trainer's own figures."""
 
     steps: int
@@ -233,7 +233,7 @@ class UpdateOutcome(Data):
     metrics: dict[str, float] = {}
 
 
-class Slots(Data):
+class Slots(Data, frozen=True):
     """What the teacher is told, apart from the conversation: learner.md, "The teacher's context"."""
 
     feedback: str = ""

@@ -99,7 +99,9 @@ def learn(session: Session) -> None:
             UpdateFailed(
                 update=unfinished.id if unfinished else None,
                 corrections=tuple(c.id for c in corrections),
-                why="interrupted by the user" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error),
+                why="interrupted by the user"
+                if isinstance(error, KeyboardInterrupt)
+                else str(error) or repr(error),
                 weights=policy.weights(),
             )
         )
@@ -155,17 +157,21 @@ def propose(session: Session, taken: SampleTaken) -> ToolProposed:
             call, how, why = None, "failed", wrong
         elif notes:
             how, why = "repaired", "; ".join(notes)
-    return session.append(ToolProposed(sample=taken.id, call=call, how=how, why=why, span=parsed.span), cause=taken.id)
+    return session.append(
+        ToolProposed(sample=taken.id, call=call, how=how, why=why, span=parsed.span), cause=taken.id
+    )
 
 
 def decide(session: Session, proposed: ToolProposed) -> DecisionMade:
-    """Ask the plugins, then, where they leave it open, the user; record who decided and what follows from it."""
+    """Ask the plugins, then, where they leave it open, the user; record who decided and what follows."""
     call = proposed.call
     assert call is not None
     tool = session.tools[call.tool]
     ruling = Ruling(verdict="allow", by="session") if tool.spec.ends_turn else rule(session, proposed)
     if ruling.verdict != "ask":
-        decision = DecisionMade(call_id=proposed.id, verdict=ruling.verdict, by=ruling.by, reason=ruling.reason)
+        decision = DecisionMade(
+            call_id=proposed.id, verdict=ruling.verdict, by=ruling.by, reason=ruling.reason
+        )
         return noticed(session, session.append(decision, cause=proposed.id))
     always = always_rule(call, tool.spec)
     try:
@@ -174,7 +180,9 @@ def decide(session: Session, proposed: ToolProposed) -> DecisionMade:
         preview = f"(no preview: {error})"
     question = Question(call_id=proposed.id, call=call, preview=preview, reason=ruling.reason, always=always)
     answer = session.ui.review(question, session)
-    while answer.arguments is not None and (wrong := check_arguments(tool.spec, answer.arguments)) is not None:
+    while (
+        answer.arguments is not None and (wrong := check_arguments(tool.spec, answer.arguments)) is not None
+    ):
         session.ui.message(f"these arguments cannot run: {wrong}")
         answer = session.ui.review(question, session)
     if answer.always and answer.verdict == "allow":
@@ -243,7 +251,9 @@ def noticed(session: Session, record: R) -> R:
         try:
             correction = kind.notice(record, session.transcript)
         except Exception as error:
-            session.append(PluginFailed(plugin=kind.kind, hook="notice", error=f"{type(error).__name__}: {error}"))
+            session.append(
+                PluginFailed(plugin=kind.kind, hook="notice", error=f"{type(error).__name__}: {error}")
+            )
             continue
         if correction is not None:
             session.append(correction, cause=record.id)

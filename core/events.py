@@ -27,7 +27,7 @@ from continualcode.core.data import (
 from continualcode.eventlog import F32, U32, Record, Registry
 
 
-class PluginInfo(Data):
+class PluginInfo(Data, frozen=True):
     """A plugin as loaded: its name, the distribution it came from, and the hooks it implements."""
 
     name: str
@@ -36,7 +36,7 @@ class PluginInfo(Data):
     hooks: tuple[str, ...] = ()
 
 
-class PromptTokens(Data):
+class PromptTokens(Data, frozen=True):
     """Token ids stored as the head of an earlier sequence plus what was appended.
 
     The sequence of sample s is its prompt and then its completion; this one is the first `shared`
@@ -48,14 +48,14 @@ class PromptTokens(Data):
     tail: U32 = b""
 
 
-class Rule(Data):
+class Rule(Data, frozen=True):
     """Calls that may run unasked: of `tool`, whose arguments include all of `arguments`, exactly."""
 
     tool: str
     arguments: Arguments = {}
 
 
-class ExampleRef(Data):
+class ExampleRef(Data, frozen=True):
     """A row of an update by reference: the sample that was wrong, and what the teacher was shown."""
 
     correction: str

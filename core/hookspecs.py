@@ -39,22 +39,22 @@ hookspec = pluggy.HookspecMarker("continualcode")
 
 
 @hookspec
-def register_events() -> Sequence[type[Record]]:  # type: ignore[empty-body]  # pluggy specs have no body
+def register_events() -> Sequence[type[Record]] | None:
     """Your own record types, tagged `yourprefix.name`. Called before the log is opened; None: no types."""
 
 
 @hookspec
-def register_tools() -> Sequence[Tool]:  # type: ignore[empty-body]  # as above
-    """Tools for the model. Called once a session; a name that two plugins claim is an error; None: no tools."""
+def register_tools() -> Sequence[Tool] | None:
+    """Tools for the model. Called once a session; a name claimed twice is an error; None: no tools."""
 
 
 @hookspec
-def register_feedback() -> Sequence[FeedbackType]:  # type: ignore[empty-body]  # as above
+def register_feedback() -> Sequence[FeedbackType] | None:
     """Kinds of correction. Called once a session; a kind that two claim is an error; None: no kinds."""
 
 
 @hookspec
-def register_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # as above
+def register_commands() -> Sequence[Command] | None:
     """Slash commands for every UI. Called once a session; None: no commands."""
 
 
@@ -64,7 +64,7 @@ def register_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # as 
 
 
 @hookspec
-def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[Progress], Policy] | None:  # type: ignore[empty-body]  # as above
+def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[Progress], Policy] | None:
     """The policy for `model` (`[model]` in the configuration); None: not a model of yours.
 
     What you return is called with a `Progress`, to tell how far a download or a load has come.
@@ -72,12 +72,12 @@ def make_policy(model: str, options: Mapping[str, Any]) -> Callable[[Progress], 
 
 
 @hookspec
-def make_trainer(name: str, options: Mapping[str, Any]) -> Callable[[], Trainer] | None:  # type: ignore[empty-body]  # as above
+def make_trainer(name: str, options: Mapping[str, Any]) -> Callable[[], Trainer] | None:
     """The trainer called `name` (`[trainer]` in the configuration); None: not yours."""
 
 
 @hookspec
-def make_ui(name: str, options: Mapping[str, Any]) -> Callable[[], UI] | None:  # type: ignore[empty-body]  # as above
+def make_ui(name: str, options: Mapping[str, Any]) -> Callable[[], UI] | None:
     """The user interface called `name` (`[ui]` in the configuration, `--ui`); None: not yours."""
 
 
@@ -86,7 +86,7 @@ def make_ui(name: str, options: Mapping[str, Any]) -> Callable[[], UI] | None:  
 
 @hookspec(firstresult=True)
 def build_prompt(transcript: "Transcript") -> Sequence[Message] | None:
-    """What the model sees next, if not `transcript.messages`. Asked before each sample; the first answer counts.
+    """What the model sees, if not `transcript.messages`. Asked before each sample; the first answer counts.
 
     An answer that differs is recorded (`context_built`) and becomes the conversation from there on: this
     is where a system message, project context and compaction come from. The policy adds the tools in

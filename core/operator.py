@@ -8,15 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from continualcode.core.config import options
 from continualcode.core.data import Arguments, Call, Data
 from continualcode.core.errors import ConfigError, UsageError
 from continualcode.core.workspace import Workspace
 
 
-class Predicate(Data):
+class Predicate(Data, frozen=True):
     """True of a call if everything that is given holds.
 
     tool: its name is this, or one of these. path_exists: the argument `path` is (not) a file of the
@@ -42,7 +40,7 @@ class Predicate(Data):
         return not self.any_of or any(one.holds(call, workspace) for one in self.any_of)
 
 
-class OperatorRule(Data):
+class OperatorRule(Data, frozen=True):
     """One thing that the user wants: what goes against it, what follows it, and the words of the correction.
 
     times: how often it denies, None: always. edit: instead of denying, approve with these arguments laid
@@ -61,7 +59,9 @@ def parse_rule(table: Mapping[str, Any], where: str) -> OperatorRule:
     """A rule from TOML. ConfigError names `where`, the key and what is allowed."""
     rule = options(OperatorRule, table, where)
     if not rule.correction and rule.edit is None:
-        raise ConfigError(f"{where}: the rule {rule.name!r} needs a correction (the words of the denial) or an edit")
+        raise ConfigError(
+            f"{where}: the rule {rule.name!r} needs a correction (the words of the denial) or an edit"
+        )
     for predicate in (rule.violates, *rule.violates.any_of):
         for name, pattern in predicate.arguments.items():
             try:

@@ -9,6 +9,7 @@ names that belong to one plugin. One manager a session; there is no global one.
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import EntryPoint, distributions, version
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from continualcode.core import hookspecs
 from continualcode.core.config import PluginsConfig
 from continualcode.core.errors import PluginError, nearest
 from continualcode.core.events import PluginFailed, PluginInfo
+from continualcode.core.protocols import Command, FeedbackType, Tool
 from continualcode.eventlog import Record
 
 GROUP = "continualcode"
@@ -60,23 +62,30 @@ class Plugins:
         self._refuse_unknown(config.disable, installed)
         for name, module in BUILTINS.items():
             if name not in config.disable:
-                self._load(name, "continualcode", version("continualcode"), lambda m=module: importlib.import_module(m))
+                self._load(
+                    name,
+                    "continualcode",
+                    version("continualcode"),
+                    partial(importlib.import_module, module),
+                )
         for point, distribution, release in _installed() if installed else ():
             if point.name not in config.disable:
                 self._load(point.name, distribution, release, point.load)
         for module in config.modules:
             if module not in config.disable:
-                self._load(module, "given by module", "", lambda m=module: importlib.import_module(m))
+                self._load(module, "given by module", "", partial(importlib.import_module, module))
 
-    def add(self, plugin: object, name: str, distribution: str = "given by object", release: str = "") -> None:
+    def add(
+        self, plugin: object, name: str, distribution: str = "given by object", release: str = ""
+    ) -> None:
         """Add a plugin that is at hand: a module or an object with hook implementations.
 
         Raises PluginError where its hooks do not fit the contract or `name` is taken.
         """
         if name in self._origin:
             raise PluginError(
-                f"two plugins are called {name!r}: one from {self._origin[name][0]}, one from {distribution}; "
-                f"disable one of them with --no-plugin {name}"
+                f"two plugins are called {name!r}: one from {self._origin[name][0]}, "
+                f"one from {distribution}; disable one of them with --no-plugin {name}"
             )
         try:
             self._manager.register(plugin, name)
@@ -84,7 +93,9 @@ class Plugins:
         except pluggy.PluginValidationError as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
-            raise PluginError(f"plugin {name!r} of {distribution} does not fit the contract: {error}") from error
+            raise PluginError(
+                f"plugin {name!r} of {distribution} does not fit the contract: {error}"
+            ) from error
         self._origin[name] = (distribution, release)
 
     def loaded(self) -> tuple[PluginInfo, ...]:
@@ -117,7 +128,19 @@ class Plugins:
                     return answer
         return None
 
-    def collect(self, hook: str, name_of: Callable[[T], str]) -> dict[str, T]:
+    def tools(self) -> dict[str, Tool]:
+        """Every tool by name."""
+        return self._collect("register_tools", lambda tool: tool.spec.name)
+
+    def feedback(self) -> dict[str, FeedbackType]:
+        """Every kind of correction by its `kind`."""
+        return self._collect("register_feedback", lambda feedback: feedback.kind)
+
+    def commands(self) -> dict[str, Command]:
+        """Every slash command by name."""
+        return self._collect("register_commands", lambda command: command.name)
+
+    def _collect(self, hook: str, name_of: Callable[[T], str]) -> dict[str, T]:
         """All that `hook` registers, by name. A name that two plugins claim is an error naming both."""
         found: dict[str, T] = {}
         owner: dict[str, str] = {}
@@ -129,8 +152,8 @@ class Plugins:
                 name = name_of(item)
                 if name in owner:
                     raise PluginError(
-                        f"{hook}: the plugins {owner[name]!r} and {reply.plugin!r} both claim the name {name!r}; "
-                        f"disable one of them with --no-plugin NAME"
+                        f"{hook}: the plugins {owner[name]!r} and {reply.plugin!r} both claim "
+                        f"the name {name!r}; disable one of them with --no-plugin NAME"
                     )
                 owner[name] = reply.plugin
                 found[name] = item
@@ -147,7 +170,7 @@ class Plugins:
         return tuple(found)
 
     def choose(self, hook: str, name: str, options: Mapping[str, Any], *build: Any) -> Any:
-        """Build (with `build`) what the one plugin that answers to `name` makes; none or several are errors."""
+        """Build what the one plugin that answers to `name` makes; none or several are errors."""
         label = hook.removeprefix("make_")
         key = "model" if hook == "make_policy" else "name"
         makers: list[Reply] = []
@@ -160,15 +183,15 @@ class Plugins:
             raise PluginError(f"no plugin answers to the {label} {name!r}; asked: {asked}")
         if len(makers) > 1:
             raise PluginError(
-                f"{hook}: the plugins {' and '.join(repr(m.plugin) for m in makers)} both claim the name {name!r}; "
-                f"disable one of them with --no-plugin NAME"
+                f"{hook}: the plugins {' and '.join(repr(m.plugin) for m in makers)} both claim "
+                f"the name {name!r}; disable one of them with --no-plugin NAME"
             )
         return makers[0].answer(*build)
 
     # -- Loading --------------------------------------------------------------------------------------
 
     def _load(self, name: str, distribution: str, release: str, load: Callable[[], object]) -> None:
-        """A plugin that cannot be imported is a recorded failure; one that breaks the contract is an error."""
+        """One that cannot be imported is a recorded failure; one that breaks the contract is an error."""
         try:
             plugin = load()
         except Exception as error:
@@ -216,4 +239,3 @@ def _installed() -> list[tuple[EntryPoint, str, str]]:
         if point.group == GROUP
     }
     return [found[key] for key in sorted(found)]
-

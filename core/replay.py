@@ -37,7 +37,7 @@ def trainers_of(plugins: Plugins) -> TrainerOf:
     return lambda name, settings: plugins.choose("make_trainer", name, settings)
 
 
-class Divergence(Data):
+class Divergence(Data, frozen=True):
     """The first update whose weights differ from the logged ones, and by how much.
 
     `nats` is the largest difference of a per-token advantage, `metric` that of the mean divergence
@@ -52,7 +52,7 @@ class Divergence(Data):
     metric: float
 
 
-class ReplayReport(Data):
+class ReplayReport(Data, frozen=True):
     """What a replay found. `weights` is the digest that it ended in, `logged` the log's last one.
 
     `stack` lists what differs between the recording stack and this one: name → (logged, here).
@@ -83,7 +83,9 @@ def replay_log(
     records = iter(read(log, event_registry(plugins.event_types())))
     first = next(records, None)
     if not isinstance(first, SessionStarted):
-        raise ReplayError(f"{log}: a session's log begins with session_started, this one with {type(first).__name__}")
+        raise ReplayError(
+            f"{log}: a session's log begins with session_started, this one with {type(first).__name__}"
+        )
     options = model or first.config["model"]
     policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
     try:

@@ -16,7 +16,7 @@ from continualcode.core.events import Rule
 _STRENGTH: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 
 
-class Ruling(Data):
+class Ruling(Data, frozen=True):
     """One opinion on a call. `by` says whose: `rule:ID`; left empty, the plugin's name is filled in."""
 
     verdict: Verdict
@@ -24,7 +24,7 @@ class Ruling(Data):
     by: str = ""
 
 
-class Question(Data):
+class Question(Data, frozen=True):
     """What the user is asked: the call, what it would do, and why it is asked at all."""
 
     call_id: str
@@ -34,7 +34,7 @@ class Question(Data):
     always: Rule | None = None
 
 
-class Answer(Data):
+class Answer(Data, frozen=True):
     """The user's decision. A denial needs a `reason`: it is the correction that the model learns from.
 
     `always`: also add the rule that the question offered. `train`: learn from this decision.

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -77,14 +77,16 @@ class Session:
     def _observe(self, record: Record, depth: int) -> None:
         for reply in self.plugins.ask("event_appended", record=record, transcript=self.transcript):
             if reply.error is None and depth >= MAX_REACTIONS:
-                reply = Reply(reply.plugin, None, RuntimeError(f"reactions to reactions, {depth} deep: cut here"))
+                reply = Reply(
+                    reply.plugin, None, RuntimeError(f"reactions to reactions, {depth} deep: cut here")
+                )
             if reply.error is not None:
                 self.append(failure(reply, "event_appended"), cause=record.id)
                 continue
             for reaction in reply.answer:
                 self.append(reaction, cause=record.id, _depth=depth + 1)
 
-    def first(self, hook: str, /, **arguments: object) -> object:
+    def first(self, hook: str, /, **arguments: object) -> Any:
         """The first plugin's answer to `hook`; failures on the way are recorded."""
         return self.plugins.first(hook, self._failed, **arguments)
 
@@ -108,15 +110,21 @@ class Session:
 
 
 def open_session(
-    config: Config, plugins: Plugins, *, workspace: Path, log: Path, resume: bool = False, ui: UI | None = None
+    config: Config,
+    plugins: Plugins,
+    *,
+    workspace: Path,
+    log: Path,
+    resume: bool = False,
+    ui: UI | None = None,
 ) -> Session:
     """Open `log`, a new one or one to go on with, and everything around it; append how it starts.
 
     Nothing is written before every part is there: a model that cannot be had leaves no log behind.
     """
-    tools = plugins.collect("register_tools", lambda tool: str(tool.spec.name))
-    feedback = plugins.collect("register_feedback", lambda kind: str(kind.kind))
-    commands = plugins.collect("register_commands", lambda command: str(command.name))
+    tools = plugins.tools()
+    feedback = plugins.feedback()
+    commands = plugins.commands()
     registry = event_registry(plugins.event_types())
     ui = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
     trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
@@ -162,7 +170,9 @@ def _append_start(session: Session, resume: bool) -> None:
         if (unfinished := transcript.unfinished_update()) is not None:
             # Its corrections stay pending: the weights never moved, so they are learned now, once.
             why = "the session ended while it ran"
-            session.append(UpdateFailed(update=unfinished.id, corrections=(), why=why, weights=policy.weights()))
+            session.append(
+                UpdateFailed(update=unfinished.id, corrections=(), why=why, weights=policy.weights())
+            )
     else:
         session.append(
             SessionStarted(
@@ -188,7 +198,7 @@ def require(trainer: Trainer, policy: Policy) -> None:
     """Refuse, by name, a trainer that needs what the policy cannot do."""
     if lacking := sorted(trainer.needs - policy.capabilities):
         raise CapabilityMissing(
-            f"trainer {trainer.name!r} needs {', '.join(lacking)}, which the policy {policy.model.name!r} cannot do; "
-            f"it can do: {', '.join(sorted(policy.capabilities)) or 'nothing'}. "
+            f"trainer {trainer.name!r} needs {', '.join(lacking)}, "
+            f"which the policy {policy.model.name!r} cannot do; it can do: {', '.join(sorted(policy.capabilities)) or 'nothing'}. "
             "Choose other trainer settings, another model, or --no-train."
         )

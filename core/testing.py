@@ -59,6 +59,7 @@ class ScriptedPolicy:
         self.stack: Mapping[str, str] = {"policy": "scripted"}
         self.closed = False
         self._place = 0
+        self._weights = self._moments = ""
         self.reset()
 
     def render(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> tuple[int, ...]:
@@ -139,7 +140,12 @@ class ScriptedPolicy:
             self._weights = _digest(self._weights, msgspec.json.encode(batch.examples))
             self._moments = _digest(self._moments, self._weights.encode())
         return StepReport(
-            stepped=stepped, loss=divergence, divergence=divergence, grad_norm=1.0, advantages=rows, divergences=rows
+            stepped=stepped,
+            loss=divergence,
+            divergence=divergence,
+            grad_norm=1.0,
+            advantages=rows,
+            divergences=rows,
         )
 
     def weights(self) -> str:

@@ -8,7 +8,6 @@ model. Plugins get it to read; only the session applies records to it.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-
 from continualcode.core.data import Call, Message, SamplingParams, Slots, ToolSpec
 from continualcode.core.errors import ReplayError, UpdateError, nearest
 from continualcode.core.events import (
@@ -97,7 +96,9 @@ class Transcript:
         """The call that `call_id` names, as the model proposed it."""
         proposal = self.proposals.get(call_id)
         if proposal is None or proposal.call is None:
-            raise ReplayError(f"no call {call_id!r} in this log: decisions and results name a tool_proposed by its id")
+            raise ReplayError(
+                f"no call {call_id!r} in this log: decisions and results name a tool_proposed by its id"
+            )
         return ProposedCall(call_id, proposal.sample, proposal.call)
 
     def sequence(self, sample_id: str) -> tuple[int, ...]:
@@ -134,7 +135,9 @@ class Transcript:
         if earlier is None:
             return PromptTokens(tail=pack_u32(ids))
         head = self.sequence(earlier)
-        shared = next((i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids)))
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids))
+        )
         return PromptTokens(after=earlier if shared else None, shared=shared, tail=pack_u32(ids[shared:]))
 
     def sampled(self, sample_id: str) -> SampledTurn:

@@ -27,6 +27,7 @@ from continualcode.core.errors import UsageError
 MAX_FILE = 16 * 1024 * 1024
 """The largest file, in bytes, that is read into memory."""
 
+_LONGEST = 4000
 _ATTEMPTS = 5
 _MOVED = {errno.ELOOP, errno.ENOTDIR}
 """What opening without following links says of a link, at the end of a path and on the way."""
@@ -59,6 +60,9 @@ class Workspace:
         """
         if not path or "\0" in path:
             raise UsageError(f"{path!r} is not a path: name a file in the workspace, such as src/app.py")
+        if len(os.fsencode(self.root / path)) > _LONGEST:
+            # Walking it by descriptors would even work, and leave a tree that no other program can open.
+            raise UsageError(f"{path[:40]}… is too long for a path")
         try:
             found = Path(os.path.realpath(self.root / path))
         except (OSError, RuntimeError) as error:
@@ -74,7 +78,7 @@ class Workspace:
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder; for choosing words, not for safety."""
-        return self.resolve(path).is_dir()
+        return os.path.isdir(self.resolve(path))
 
     # -- Files ----------------------------------------------------------------------------------------
 

@@ -38,7 +38,8 @@ def metrics(argument: str, session: Session) -> str:
     denied = sum(d.verdict == "deny" for d in seen.decisions.values())
     updates = [o for o in seen.outcomes.values() if isinstance(o, UpdateApplied)]
     lines = [
-        f"samples      {len(seen.samples)}, {tokens} tokens" + (f", {tokens / seconds:.1f} a second" if seconds else ""),
+        f"samples      {len(seen.samples)}, {tokens} tokens"
+        + (f", {tokens / seconds:.1f} a second" if seconds else ""),
         f"calls        {len(seen.decisions)} decided, {denied} denied",
         f"corrections  {len(seen.corrections)}, {len(seen.pending())} not learned yet",
         f"updates      {len(updates)} applied, {len(seen.outcomes) - len(updates)} failed",
@@ -46,7 +47,9 @@ def metrics(argument: str, session: Session) -> str:
     ]
     if updates:
         before, after = updates[-1].divergence
-        lines.append(f"last update  divergence {before:.4f} → {after:.4f} nats a token in {updates[-1].steps} steps")
+        lines.append(
+            f"last update  divergence {before:.4f} → {after:.4f} nats a token in {updates[-1].steps} steps"
+        )
     return "\n".join(lines)
 
 
@@ -71,7 +74,9 @@ def rules(argument: str, session: Session) -> str:
         raise UsageError(f"/rules {argument}: give nothing, or: remove ID")
     if not held:
         return "No rules: every call is asked about. Answer a question with `a` to add one."
-    return "\n".join(f"{i}  always allow {rule.tool} {rule.arguments or ''}".rstrip() for i, rule in held.items())
+    return "\n".join(
+        f"{i}  always allow {rule.tool} {rule.arguments or ''}".rstrip() for i, rule in held.items()
+    )
 
 
 def clear(argument: str, session: Session) -> str:
@@ -99,7 +104,8 @@ def log(argument: str, session: Session) -> str:
 def model(argument: str, session: Session) -> str:
     """Which model this is."""
     info = session.policy.model
-    return f"{info.name}, base {info.base[:12]}, LoRA rank {info.adapter.rank}, {info.dtype}, context {info.context}"
+    adapter = f"LoRA rank {info.adapter.rank}"
+    return f"{info.name}, base {info.base[:12]}, {adapter}, {info.dtype}, context {info.context}"
 
 
 @hookimpl

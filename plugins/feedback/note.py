@@ -11,7 +11,7 @@ def with_notes(words: str, transcript: Transcript) -> str:
 
 
 def teaches(decision: DecisionMade) -> bool:
-    """Whether a decision may be learned from: a person, their script or a rule made it and nobody said not to.
+    """Whether a decision may be learned from: a person, their script or a rule made it, not to be skipped.
 
     A plugin's veto protects; what it says is about the plugin (at worst its traceback), not the task.
     """

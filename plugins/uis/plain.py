@@ -72,7 +72,9 @@ class PlainUI(Screen):
         warned = False
         while True:
             try:
-                given = self._input(self.paint("  [y]es [a]lways [n]o, because… [e]dit [s]kip [?] ", "bold")).strip()
+                given = self._input(
+                    self.paint("  [y]es [a]lways [n]o, because… [e]dit [s]kip [?] ", "bold")
+                ).strip()
             except EOFError:
                 return Answer(verdict="deny", reason="The session ended before a decision.", train=False)
             except KeyboardInterrupt:
@@ -135,7 +137,9 @@ class PlainUI(Screen):
                 return None
             try:
                 arguments: Arguments = json.loads(edited)
-                wrong = check_arguments(spec, arguments) if isinstance(arguments, dict) else "not a JSON object"
+                wrong = (
+                    check_arguments(spec, arguments) if isinstance(arguments, dict) else "not a JSON object"
+                )
             except ValueError as error:
                 wrong = f"not JSON: {error}"
                 arguments = {}
@@ -164,7 +168,9 @@ def grants(rule: Rule | None) -> str:
         return "nothing"
     if not rule.arguments:
         return f"every {rule.tool}"
-    exact = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in rule.arguments.items())
+    exact = ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in rule.arguments.items()
+    )
     return f"{rule.tool} with exactly {exact}"
 
 

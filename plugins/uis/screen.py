@@ -72,7 +72,9 @@ class Screen:
             case UpdateApplied():
                 self._learned(record, session)
             case UpdateFailed():
-                self.say(f"  nothing learned: {record.why}; the weights stand ({record.weights[:8]})", "yellow")
+                self.say(
+                    f"  nothing learned: {record.why}; the weights stand ({record.weights[:8]})", "yellow"
+                )
             case TurnInterrupted():
                 self.say("Stopped. The session goes on: say what to do instead.", "yellow")
             case ContextCleared():
@@ -132,9 +134,16 @@ class Screen:
     # -- Records of several lines ---------------------------------------------------------------------
 
     def _start(self, record: SessionStarted | SessionResumed, session: Session) -> None:
-        again = f", resumed after {len(session.transcript.outcomes)} updates" if isinstance(record, SessionResumed) else ""
+        again = (
+            f", resumed after {len(session.transcript.outcomes)} updates"
+            if isinstance(record, SessionResumed)
+            else ""
+        )
         learning = "" if session.config.session.train else ", learning is off"
-        self.say(f"{session.policy.model.name} (weights {record.weights[:8]}{again}{learning}) in {session.workspace.root}")
+        self.say(
+            f"{session.policy.model.name} (weights {record.weights[:8]}{again}{learning}) "
+            f"in {session.workspace.root}"
+        )
         self.say(f"log: {session.log.path}   /help shows the commands", "dim")
 
     def _decision(self, record: DecisionMade, session: Session) -> None:
@@ -145,7 +154,9 @@ class Screen:
             self.say(f"  ✗ denied{who}: {record.reason or 'no reason given'}", "red")
         elif record.arguments is not None:
             tool = session.transcript.call(record.call_id).call.tool
-            self.say(f"  ✓ allowed{who}, edited: {headline(Call(tool=tool, arguments=record.arguments))}", "green")
+            self.say(
+                f"  ✓ allowed{who}, edited: {headline(Call(tool=tool, arguments=record.arguments))}", "green"
+            )
         elif who:
             self.say(f"  ✓ allowed{who}", "dim")
 

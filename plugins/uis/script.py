@@ -37,20 +37,20 @@ from continualcode.core.session import Session
 from continualcode.plugins.uis.screen import Screen
 
 
-class Prompt(Data):
+class Prompt(Data, frozen=True):
     """One thing to type."""
 
     text: str
 
 
-class Operator(Data):
+class Operator(Data, frozen=True):
     """What becomes of calls that no rule is about. A denial by it teaches nothing."""
 
     otherwise: Literal["allow", "deny"] = "allow"
     reason: str = "Not now."
 
 
-class Script(Data):
+class Script(Data, frozen=True):
     """The file as read."""
 
     prompt: tuple[Prompt, ...]

@@ -12,7 +12,9 @@ def test_later_layers_win(tmp_path: Path) -> None:
     user, project = tmp_path / "user", tmp_path / "project"
     for folder, steps in ((user, 1), (project, 2)):
         folder.mkdir()
-        (folder / "continualcode.toml").write_text(f"[session]\nmax_turns = {steps}\ninstructions = '{folder.name}'\n")
+        (folder / "continualcode.toml").write_text(
+            f"[session]\nmax_turns = {steps}\ninstructions = '{folder.name}'\n"
+        )
     config = load(project=project, user=user, sets=["session.max_turns=3"])
     assert (config.session.max_turns, config.session.instructions) == (3, "project")
 

@@ -164,7 +164,9 @@ def test_a_plugin_that_raises_is_recorded_and_the_session_goes_on(workspace: Pat
     ui = ScriptedUI(["go"])
     ran(open_scripted(workspace, [READ, "done"], ui=ui, plugins={"broken": Broken()}))
     failures = [e for e in ui.events if isinstance(e, PluginFailed)]
-    assert {(f.plugin, f.hook, f.error) for f in failures} == {("broken", "event_appended", "ValueError: boom")}
+    assert {(f.plugin, f.hook, f.error) for f in failures} == {
+        ("broken", "event_appended", "ValueError: boom")
+    }
     assert any(isinstance(e, ToolRan) and e.success for e in ui.events)
 
 
@@ -174,7 +176,9 @@ def test_observers_that_react_to_each_other_are_cut_off(workspace: Path) -> None
         def event_appended(self, record: object, transcript: object) -> list[object]:
             from continualcode.core.events import NoteGiven
 
-            return [NoteGiven(text="echo", by="plugin:echo")] if isinstance(record, NoteGiven | ToolRan) else []
+            return (
+                [NoteGiven(text="echo", by="plugin:echo")] if isinstance(record, NoteGiven | ToolRan) else []
+            )
 
     ui = ScriptedUI(["go"])
     ran(open_scripted(workspace, [READ, "done"], ui=ui, plugins={"echo": Echo()}))

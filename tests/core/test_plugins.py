@@ -49,7 +49,7 @@ def test_two_plugins_that_claim_one_tool_are_an_error_naming_both() -> None:
     plugins = Plugins(installed=False)
     plugins.add(Shout(), "shout")
     with pytest.raises(PluginError, match=r"'tools' and 'shout' both claim the name 'read'"):
-        plugins.collect("register_tools", lambda tool: str(tool.spec.name))
+        plugins.tools()
 
 
 def test_two_plugins_that_answer_to_one_trainer_are_an_error_naming_both() -> None:
@@ -92,7 +92,11 @@ def test_a_hook_that_the_contract_lacks_is_refused() -> None:
 def test_a_plugin_that_cannot_be_imported_is_recorded_not_fatal() -> None:
     plugins = Plugins(PluginsConfig(modules=("no_such_module",)), installed=False)
     assert plugins.failures == [
-        PluginFailed(plugin="no_such_module", hook="load", error="ModuleNotFoundError: No module named 'no_such_module'")
+        PluginFailed(
+            plugin="no_such_module",
+            hook="load",
+            error="ModuleNotFoundError: No module named 'no_such_module'",
+        )
     ]
 
 
@@ -109,5 +113,5 @@ def test_a_registration_that_raises_is_recorded_and_the_others_count() -> None:
 
     plugins = Plugins(installed=False)
     plugins.add(Broken(), "broken")
-    assert "read" in plugins.collect("register_tools", lambda tool: str(tool.spec.name))
+    assert "read" in plugins.tools()
     assert [(f.plugin, f.hook) for f in plugins.failures] == [("broken", "register_tools")]

@@ -116,7 +116,12 @@ def test_an_update_that_the_crash_cut_off_is_done_once_after_resuming(tmp_path: 
     assert Replayer(ScriptedPolicy(), trainer_of).run(after).ok
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=8), st.lists(st.integers(0, 3), max_size=4)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 3), max_size=8), st.lists(st.integers(0, 3), max_size=4)),
+        max_size=6,
+    )
+)
 def test_prompts_stored_by_reference_expand_to_themselves(turns: list[tuple[list[int], list[int]]]) -> None:
     transcript = Transcript()
     for number, (prompt, completion) in enumerate(turns):
