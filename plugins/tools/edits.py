@@ -139,9 +139,17 @@ def _refuse_missing(relative: str, data: bytes, old: str, new: str) -> NoReturn:
     if exact is not None:
         first = text.count("\n", 0, text.index(exact)) + 1
         last = first + exact.count("\n")
-        suggestion = call("edit", path=relative, old=_echo(exact), new=_echo(new.strip()))
+        moved = indent_like(new, old, text.split("\n")[first - 1])
+        if exact == old:
+            number = call("edit_lines", path=relative, start_line=first, end_line=last, content=_echo(moved))
+            raise Refused(
+                f"{_where(first, last)} of {relative} reads like old, but other bytes are there "
+                "(mixed line endings, or text that is not UTF-8).",
+                f"Replace by number: {number}.",
+            )
+        suggestion = call("edit", path=relative, old=_echo(exact), new=_echo(moved.strip()))
         raise Refused(
-            f"old is not in {relative}: {_where(first, last)} differs from it in whitespace only.",
+            f"old is not in {relative} like that: at {_where(first, last)} only the whitespace differs.",
             f"The file has there:\n{numbered(lines, first - 1, last + 1)}\nUse its exact text: {suggestion}.",
         )
     alike = find_alike(text.split("\n"), old)
@@ -155,7 +163,7 @@ def _refuse_missing(relative: str, data: bytes, old: str, new: str) -> NoReturn:
     content = indent_like(new, old, text.split("\n")[first - 1]).rstrip("\n")
     suggestion = call("edit_lines", path=relative, start_line=first, end_line=last, content=_echo(content))
     raise Refused(
-        f"old is not in {relative}; {_where(first, last)} is the nearest.",
+        f"old is not in {relative}. Nearest: {_where(first, last)}.",
         f"The file has there:\n{numbered(lines, first - 1, last + 1)}\n"
         f"Use exactly that text as old, or replace by number: {suggestion}.",
     )

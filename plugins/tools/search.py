@@ -1,5 +1,6 @@
 """`glob` and `grep`: find files by name, and lines by what is in them."""
 
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -191,8 +192,7 @@ def _grep(pattern: str, path: str, seconds: float, context: ToolContext) -> Tool
 
 def _searched(workspace: Workspace, path: str, stop: _Stop) -> Iterator[str]:
     """The files that `path` stands for: a file, all in a folder, or those that match it as a pattern."""
-    literal = workspace.root / path
-    if MAGIC.search(path) and not literal.exists():
+    if MAGIC.search(path) and not os.path.exists(workspace.root / path):
         relative = _relative_pattern(workspace, path)
         pattern = compile_pattern(relative if "/" in relative else f"**/{relative}")
         return (
@@ -203,7 +203,7 @@ def _searched(workspace: Workspace, path: str, stop: _Stop) -> Iterator[str]:
     relative = locate(workspace, path)
     if workspace.is_folder(relative):
         return (p for p, is_folder in _entries(workspace, relative, path, stop) if not is_folder)
-    if not (workspace.root / relative).exists():
+    if not os.path.exists(workspace.root / relative):
         near = similar(workspace, path)
         advice = f"Did you mean {' or '.join(near)}?" if near else "Leave path out to search all files."
         raise Refused(f"there is no file or folder {path}.", advice)

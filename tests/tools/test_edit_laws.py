@@ -51,7 +51,7 @@ def ranges(draw: st.DrawFn, lines: int) -> tuple[int, int]:
     return start, draw(st.integers(start - 1, lines))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), LINES, st.sampled_from(["\n", "\r\n"]), st.booleans(), LINES)
 def test_edit_lines_is_a_slice_assignment(
     data: st.DataObject, lines: list[str], newline: str, closed: bool, new: list[str]
@@ -75,7 +75,7 @@ def test_edit_lines_is_a_slice_assignment(
     assert result.success == (expected != before)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), BYTES, LINES)
 def test_edit_lines_keeps_every_byte_of_the_other_lines(
     data: st.DataObject, lines: list[bytes], new: list[str]
@@ -96,7 +96,7 @@ def test_edit_lines_keeps_every_byte_of_the_other_lines(
     assert len(after) >= len(kept_head) + len(kept_tail)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS, TEXTS)
 @example("a\r\nb", "c\u2028d\n")
 @example("", "\ufeff")
@@ -111,7 +111,7 @@ def test_write_writes_exactly_what_it_is_given(first: str, second: str) -> None:
             assert (Path(folder) / "file").read_bytes() == text.encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.text(CHARACTERS, max_size=8).filter(lambda t: "\r" not in t), min_size=1, max_size=6),
     st.booleans(),
@@ -128,7 +128,7 @@ def test_what_read_shows_is_what_is_there(lines: list[str], closed: bool) -> Non
     assert [int(row[:4]) for row in shown] == list(range(1, len(expected) + 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(PLAIN, PLAIN.filter(bool), PLAIN, PLAIN)
 def test_edit_replaces_the_one_place_and_nothing_else(head: str, old: str, tail: str, new: str) -> None:
     before = head + old + tail
@@ -143,8 +143,8 @@ def test_edit_replaces_the_one_place_and_nothing_else(head: str, old: str, tail:
 
 
 @settings(max_examples=100, deadline=None)
-@given(LINES, LINES, st.booleans(), st.booleans())
-def test_the_preview_applies_with_patch(
+@given(SHOWABLE, SHOWABLE, st.booleans(), st.booleans())
+def test_the_preview_is_a_patch_that_applies(
     old: list[str], new: list[str], old_closed: bool, new_closed: bool
 ) -> None:
     before = "\n".join(old) + "\n" * (old_closed and bool(old))

@@ -67,7 +67,7 @@ def test_edit_refuses_a_file_that_changed_since_it_was_read(calc: Path, do: Do) 
 
 def test_edit_names_a_difference_in_whitespace_and_gives_the_exact_call(calc: Path, do: Do) -> None:
     result = do("edit", path="calc.py", old="return a-b", new="return a + b")
-    assert result.output == "error: old is not in calc.py: line 2 differs from it in whitespace only."
+    assert result.output == "error: old is not in calc.py like that: at line 2 only the whitespace differs."
     assert result.feedback == (
         "The file has there:\n   1| def add(a, b):\n   2|     return a - b\n   3|\n"
         'Use its exact text: edit(path="calc.py", old="return a - b", new="return a + b").'
@@ -77,14 +77,31 @@ def test_edit_names_a_difference_in_whitespace_and_gives_the_exact_call(calc: Pa
 
 def test_the_call_that_is_suggested_for_whitespace_works(calc: Path, do: Do) -> None:
     old = "def add(a, b):\n  return a - b\n"
-    assert "lines 1 to 2 differs" in do("edit", path="calc.py", old=old, new="def add(a, b): ...").output
+    assert "at lines 1 to 2 only" in do("edit", path="calc.py", old=old, new="def add(a, b): ...").output
     exact = "def add(a, b):\n    return a - b"
     assert do("edit", path="calc.py", old=exact, new="def add(a, b): ...").success
 
 
+def test_the_call_that_is_suggested_keeps_the_indentation(root: Path, do: Do) -> None:
+    (root / "a.py").write_text("class A:\n    def f(self):\n        return 1\n")
+    result = do("edit", path="a.py", old="def f(self):\n    return 1", new="def f(self):\n    return 2")
+    exact = '"def f(self):\\n        return 1", new="def f(self):\\n        return 2"'
+    assert exact in (result.feedback or "")
+
+
+def test_edit_says_that_it_only_looks_alike(root: Path, do: Do) -> None:
+    (root / "a").write_bytes(b"caf\xe9\n")
+    do("read", path="a")
+    result = do("edit", path="a", old="caf\ufffd", new="cafe")
+    assert "line 1 of a reads like old, but other bytes are there" in result.output
+    assert result.feedback == (
+        'Replace by number: edit_lines(path="a", start_line=1, end_line=1, content="cafe").'
+    )
+
+
 def test_edit_shows_the_line_that_is_nearly_it(calc: Path, do: Do) -> None:
     result = do("edit", path="calc.py", old="return a -- bb", new="return a + b")
-    assert result.output == "error: old is not in calc.py; line 2 is the nearest."
+    assert result.output == "error: old is not in calc.py. Nearest: line 2."
     assert result.feedback == (
         "The file has there:\n   1| def add(a, b):\n   2|     return a - b\n   3|\n"
         "Use exactly that text as old, or replace by number: "

@@ -98,5 +98,15 @@ def test_no_tool_leaves_the_workspace(
     assert "one" not in preview(name, **arguments).splitlines()
 
 
+@pytest.mark.parametrize("path", ["x" * 300, "/".join(["x" * 200] * 40), "a/" * 3000])
+@pytest.mark.parametrize("name", ["read", "write", "edit", "edit_lines", "grep", "glob"])
+def test_no_tool_stumbles_over_a_path_that_cannot_be(
+    do: Callable[..., ToolResult], name: str, path: str
+) -> None:
+    result = do(name, **{**CALLS[name], ("pattern" if name == "glob" else "path"): path})
+    assert result.changes == ()
+    assert result.success or result.feedback
+
+
 def test_reply_says_its_text_and_ends_the_turn(do: Callable[..., ToolResult]) -> None:
     assert do("reply", text="It is done.").output == "It is done."
