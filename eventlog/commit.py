@@ -41,20 +41,20 @@ class GroupCommit:
     def submit(self, ticket: Ticket) -> list[Record]:
         """Return when the ticket is through: committed by this thread, or by another one with its own."""
         with self._mutex:
-            if self._busy:
+            waits = self._busy
+            if waits:
                 ticket.wake = threading.Lock()
                 ticket.wake.acquire()
                 self._queue.append(ticket)
-            else:
-                self._busy = True
-        if ticket.wake is None:
+            self._busy = True
+        if not waits:
             self._lead([ticket], ticket)
-        else:
-            self._wait(ticket)
-            if ticket.lead:
-                with self._mutex:
-                    batch, self._queue = self._queue, []
-                self._lead(batch, ticket)
+            return ticket.result()
+        self._wait(ticket)
+        if ticket.lead:
+            with self._mutex:
+                batch, self._queue = self._queue, []
+            self._lead(batch, ticket)
         return ticket.result()
 
     def _wait(self, ticket: Ticket) -> None:
@@ -78,15 +78,15 @@ class GroupCommit:
         finally:
             self._hand_over()
             for ticket in batch:
-                if ticket is not own and ticket.wake is not None:
+                if ticket.wake is not None and ticket is not own:
                     ticket.wake.release()
 
     def _hand_over(self) -> None:
         with self._mutex:
-            if not self._queue:
+            following = self._queue[0] if self._queue else None
+            if following is None:
                 self._busy = False
-                return
-            following = self._queue[0]
-            following.lead = True
-            assert following.wake is not None
+            else:
+                following.lead = True
+        if following is not None and following.wake is not None:
             following.wake.release()

@@ -1,15 +1,17 @@
 """From records to lines: stamp, encode, redact, check, chain."""
 
-import math
 import time
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from continualcode.eventlog.commit import Ticket
 from continualcode.eventlog.errors import LogError, RecordError
-from continualcode.eventlog.line import MAX_BODY, chain, restamp, seal
+from continualcode.eventlog.finite import number_fields, require_finite
+from continualcode.eventlog.line import MAX_BODY, restamp
 from continualcode.eventlog.record import Opaque, Record
 from continualcode.eventlog.registry import Registry
 
@@ -30,6 +32,7 @@ class Encoder:
     ) -> None:
         self._registry, self._prefix, self._redact, self._clock = registry, prefix, redact, clock
         self._json = msgspec.json.Encoder()
+        self._number_fields: dict[type[Record], tuple[str, ...]] = {}
         self._second = -1
         self._second_text = ""
 
@@ -38,14 +41,16 @@ class Encoder:
 
         A ticket with a record that cannot be written gets the error and is left out, whole.
         """
-        d, lines = seq, list[bytes]()
+        d = seq
+        lines: list[bytes] = []
         for ticket in tickets:
-            before, done = (len(lines), seq, h), list[Record]()
+            before = len(lines), seq, h
+            done: list[Record] = []
             try:
                 for record in ticket.records:
                     stamped, body = self._one(record, seq, d)
-                    h = chain(h, body)
-                    lines.append(seal(body, h))
+                    h = sha256(h + body).hexdigest().encode()
+                    lines.append(body[:-1] + b',"h":"' + h + b'"}\n')  # `chain` and `seal`, written out
                     done.append(stamped)
                     seq += 1
                 ticket.done = done
@@ -56,27 +61,32 @@ class Encoder:
         return lines, seq, h
 
     def _one(self, record: Record, seq: int, d: int) -> tuple[Record, bytes]:
-        if isinstance(record, Opaque):
-            body = restamp(record.raw, seq, d)
-            return msgspec.structs.replace(record, seq=seq, d=d, raw=body), body
-        if type(record) not in self._registry:
-            raise RecordError(
-                f"{type(record).__qualname__} ({record.t}) is not registered, so it could not be read back"
-            )
-        stamped = msgspec.structs.replace(record, seq=seq, d=d, ts=self._now(), id=f"{self._prefix}-{seq}")
+        cls = type(record)
+        numbers = self._number_fields.get(cls)
+        if numbers is None:
+            if isinstance(record, Opaque):
+                body = restamp(record.raw, seq, d)
+                return replace(record, seq=seq, d=d, raw=body), body
+            numbers = self._learn(cls)
+        stamped = replace(record, seq=seq, d=d, ts=self._now(), id=f"{self._prefix}-{seq}")
+        if numbers:
+            require_finite(stamped, numbers)
         body = self._body(stamped)
         if self._redact is not None and (redacted := self._redact(stamped, body)) is not stamped:
             stamped, body = redacted, self._body(redacted)
         return stamped, body
+
+    def _learn(self, cls: type[Record]) -> tuple[str, ...]:
+        if cls not in self._registry:
+            raise RecordError(f"{cls.__qualname__} is not registered, so it could not be read back")
+        self._number_fields[cls] = number_fields(cls)
+        return self._number_fields[cls]
 
     def _body(self, record: Record) -> bytes:
         try:
             body = self._json.encode(record)
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
             raise RecordError(f"{record.t}: cannot be written as JSON: {error}") from error
-        if body.count(b"null") > (record.cause is None):
-            for where, value in _not_finite(record, record.t):
-                raise RecordError(f"{where} is {value}, for which JSON has no word; F32 fields can hold it")
         if len(body) > MAX_BODY:
             raise RecordError(
                 f"{record.t}: {len(body):,} bytes; a line takes {MAX_BODY:,}: put large contents in blobs"
@@ -84,26 +94,8 @@ class Encoder:
         return body
 
     def _now(self) -> str:
-        second, ns = divmod(self._clock(), 1_000_000_000)
+        ns = self._clock()
+        second = ns // 1_000_000_000
         if second != self._second:
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = second
-        return f"{self._second_text}.{ns // 1000:06d}Z"
-
-
-def _not_finite(value: Any, where: str) -> Iterator[tuple[str, float]]:
-    """The places of NaN and infinities in plain data and structs. (msgspec writes them as null.)"""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            yield where, value
-    elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            yield from _not_finite(getattr(value, name), f"{where}.{name}")
-    elif isinstance(value, dict):
-        pairs = cast(dict[object, object], value)
-        for key, item in pairs.items():
-            yield from _not_finite(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple | set | frozenset):
-        items = cast(Collection[object], value)
-        for index, item in enumerate(items):
-            yield from _not_finite(item, f"{where}[{index}]")
+            self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._second_text}{ns // 1000 % 1_000_000:06d}Z"

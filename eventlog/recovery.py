@@ -5,8 +5,8 @@ Only a writer repairs, and nothing is ever deleted: torn bytes are moved to `PAT
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,8 +30,7 @@ from continualcode.eventlog.segments import segment_paths, torn_path
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """Where the next line goes: after byte `end` of `segment`, as event `seq`, chained to `h`."""
 
     segment: int

@@ -50,7 +50,7 @@ class LogWriter:
     ) -> None:
         """Not for callers: `create` and `open` know how to come by these."""
         self._path, self._log, self._lock, self._fd = path, log, lock, fd
-        self._at = end
+        self._at, self._log_bytes = end, log.encode()
         self._disk, self._segment_bytes = disk, segment_bytes
         self._pid, self._clock = os.getpid(), clock
         self._dead: str | None = None
@@ -178,12 +178,13 @@ class LogWriter:
     def _commit(self, tickets: list[Ticket]) -> None:
         """Write and sync the tickets' records as one batch, and give each ticket its outcome."""
         try:
-            self._check_alive()
+            if self._dead is not None or os.getpid() != self._pid:
+                raise self._refusal()
             if self._at.end >= self._segment_bytes:
                 self._roll()
             lines, seq, h = self._encoder.encode(tickets, self._at.seq, self._at.h)
             if lines:
-                self._store(b"".join(lines), seq, h)
+                self._store(b"".join(lines) if len(lines) > 1 else lines[0], seq, h)
         except BaseException as error:
             told = (
                 error
@@ -196,20 +197,24 @@ class LogWriter:
                 raise
 
     def _store(self, data: bytes, seq: int, h: bytes) -> None:
-        at = self._at
+        at, disk, fd = self._at, self._disk, self._fd
         try:
-            write_all(self._disk, self._fd, data, at.end)
-            self._sync()
+            write_all(disk, fd, data, at.end)
+            try:
+                disk.fdatasync(fd)
+            except OSError as error:
+                raise self._sync_failed(error) from error
             self._at = End(at.segment, at.end + len(data), seq, h)
         except BaseException as error:
             self._take_back(error)
             if isinstance(error, OSError):
-                raise LogError(
-                    f"{self._path}: cannot append event {at.seq}: {error}; nothing was written"
-                ) from error
+                what = f"{self._path}: cannot append event {at.seq}: {error}; nothing was written"
+                raise LogError(what) from error
             raise
-        with contextlib.suppress(OSError):  # it may lag: the event itself is durable
-            self._disk.pwrite(self._ack, self._ack_line(), 0)
+        try:
+            disk.pwrite(self._ack, self._ack_line(), 0)
+        except OSError:
+            pass  # it may lag: the event itself is durable
 
     def _roll(self) -> None:
         """Go on in a new file, whose header, and whose name, are durable before any event is in it."""
@@ -229,15 +234,12 @@ class LogWriter:
         os.close(self._fd)
         self._fd, self._at = fd, End(at.segment + 1, len(line), at.seq, h)
 
-    def _sync(self) -> None:
-        try:
-            self._disk.fdatasync(self._fd)
-        except OSError as error:
-            self._dead = f"its sync failed: {error}"
-            raise LogDead(
-                f"{self._path}: the sync of event {self._at.seq} failed: {error}. Whether it is on the disk "
-                "nobody knows, and trying again would not tell; open the log again to see what it holds."
-            ) from error
+    def _sync_failed(self, error: OSError) -> LogDead:
+        self._dead = f"its sync failed: {error}"
+        return LogDead(
+            f"{self._path}: the sync of event {self._at.seq} failed: {error}. Whether it is on the disk "
+            "nobody knows, and trying again would not tell; open the log again to see what it holds."
+        )
 
     def _take_back(self, error: BaseException) -> None:
         """Cut off what a failed or interrupted write left, back to the last acknowledged line."""
@@ -248,18 +250,17 @@ class LogWriter:
         except OSError as again:
             self._dead = f"a write failed ({error}), and cutting it off too ({again})"
 
-    def _check_alive(self) -> None:
+    def _refusal(self) -> LogDead:
         if os.getpid() != self._pid:
-            raise LogDead(
+            return LogDead(
                 f"{self._path}: opened by process {self._pid}, and this is {os.getpid()}, a fork of it; "
                 "a fork may not write: open another log"
             )
-        if self._dead is not None:
-            raise LogDead(f"{self._path}: this writer takes no more events: {self._dead}")
+        return LogDead(f"{self._path}: this writer takes no more events: {self._dead}")
 
     def _ack_line(self) -> bytes:
-        at = self._at
-        return ack_line(self._log.encode(), at.segment, at.end, at.seq, at.h)
+        segment, end, seq, h = self._at
+        return ack_line(self._log_bytes, segment, end, seq, h)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,66 @@
+"""NaN and infinities where JSON has no word for them. msgspec would write them as null, in silence."""
+
+import math
+from collections.abc import Collection, Iterator
+from typing import Any, cast
+
+import msgspec
+from msgspec import inspect
+
+from continualcode.eventlog.errors import RecordError
+from continualcode.eventlog.record import Record
+
+
+def require_finite(record: Record, fields: tuple[str, ...]) -> None:
+    """Raise RecordError, naming the place, where one of these fields holds a number that is not finite."""
+    for name in fields:
+        for where, value in _not_finite(getattr(record, name), f"{record.t}.{name}"):
+            raise RecordError(f"{where} is {value}, for which JSON has no word; F32 fields can hold it")
+
+
+def number_fields(cls: type[Record]) -> tuple[str, ...]:
+    """The fields of a record type in which a float may stand, at any depth."""
+    info = inspect.type_info(cls)
+    assert isinstance(info, inspect.StructType)
+    return tuple(field.name for field in info.fields if _may_hold(field.type, set()))
+
+
+def _may_hold(kind: inspect.Type, seen: set[type]) -> bool:
+    match kind:
+        case inspect.FloatType() | inspect.AnyType() | inspect.CustomType():
+            return True
+        case inspect.StructType() if kind.cls not in seen:
+            seen.add(kind.cls)
+            return any(_may_hold(field.type, seen) for field in kind.fields)
+        case inspect.UnionType():
+            return any(_may_hold(member, seen) for member in kind.types)
+        case inspect.Metadata():
+            return _may_hold(kind.type, seen)
+        case inspect.TupleType():
+            return any(_may_hold(item, seen) for item in kind.item_types)
+        case inspect.DictType():
+            return _may_hold(kind.value_type, seen)
+        case inspect.CollectionType():
+            return _may_hold(kind.item_type, seen)
+        case inspect.TypedDictType() | inspect.NamedTupleType() | inspect.DataclassType():
+            return True
+        case _:
+            return False
+
+
+def _not_finite(value: Any, where: str) -> Iterator[tuple[str, float]]:
+    """The places of NaN and infinities in plain data and structs."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield where, value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _not_finite(getattr(value, name), f"{where}.{name}")
+    elif isinstance(value, dict):
+        pairs = cast(dict[object, object], value)
+        for key, item in pairs.items():
+            yield from _not_finite(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = cast(Collection[object], value)
+        for index, item in enumerate(items):
+            yield from _not_finite(item, f"{where}[{index}]")
