@@ -199,6 +199,7 @@ def require(trainer: Trainer, policy: Policy) -> None:
     if lacking := sorted(trainer.needs - policy.capabilities):
         raise CapabilityMissing(
             f"trainer {trainer.name!r} needs {', '.join(lacking)}, "
-            f"which the policy {policy.model.name!r} cannot do; it can do: {', '.join(sorted(policy.capabilities)) or 'nothing'}. "
+            f"which the policy {policy.model.name!r} cannot do; "
+            f"it can do: {', '.join(sorted(policy.capabilities)) or 'nothing'}. "
             "Choose other trainer settings, another model, or --no-train."
         )

@@ -26,7 +26,7 @@ from continualcode.plugins.uis.screen import Screen, indented
 
 CHOICES = (
     "y  allow this call",
-    "a  allow it, and from now on without asking: {always}",
+    "a  allow it, and from now on without asking, exactly: {always}",
     "n  deny it, with the words that the model learns from: n use edit_lines instead",
     "e  edit the arguments in $EDITOR, then allow",
     "s  deny it, and learn nothing from that",
@@ -39,6 +39,7 @@ class PlainUI(Screen):
 
     def __init__(self) -> None:
         super().__init__()
+        self._over = False  # the input has ended
         try:
             importlib.import_module("readline")  # history and line editing for input(), where there is any
         except ImportError:
@@ -47,7 +48,7 @@ class PlainUI(Screen):
     def next_input(self, session: Session) -> str | None:
         """A prompt; a line that ends in a backslash goes on. None at Ctrl-D."""
         lines: list[str] = []
-        while True:
+        while not self._over:
             try:
                 line = self._input("> " if not lines else "… ")
             except EOFError:
@@ -63,20 +64,21 @@ class PlainUI(Screen):
             if text:
                 return text
             lines.clear()
+        return None
 
     def review(self, question: Question, session: Session) -> Answer:
         """Show what the call would do, and ask until there is a decision."""
         self.say(indented(self.diff(question.preview)) if question.preview else "")
         if question.reason:
             self.say(f"  {question.reason}", "yellow")
+        choices = f"  [y]es  [a]lways: {grants(question.always)}  [n]o, because…  [e]dit  [s]kip  [?] "
         warned = False
         while True:
             try:
-                given = self._input(
-                    self.paint("  [y]es [a]lways [n]o, because… [e]dit [s]kip [?] ", "bold")
-                ).strip()
+                given = self._input(self.paint(choices, "bold")).strip()
             except EOFError:
-                return Answer(verdict="deny", reason="The session ended before a decision.", train=False)
+                self._over = True  # no decision: the turn stops here, and the session ends
+                raise KeyboardInterrupt from None
             except KeyboardInterrupt:
                 if warned:
                     raise
@@ -162,7 +164,7 @@ def grants(rule: Rule | None) -> str:
     """What a rule lets through, in words: no more than the person can see.
 
     >>> grants(Rule(tool="bash", arguments={"command": "ls"}))
-    'bash with exactly command="ls"'
+    'bash command="ls"'
     """
     if rule is None:
         return "nothing"
@@ -171,7 +173,7 @@ def grants(rule: Rule | None) -> str:
     exact = ", ".join(
         f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in rule.arguments.items()
     )
-    return f"{rule.tool} with exactly {exact}"
+    return f"{rule.tool} {exact}"
 
 
 def edit(text: str) -> str:

@@ -20,6 +20,7 @@ from continualcode.core.events import (
     SessionStarted,
     ToolProposed,
     ToolRan,
+    ToolStarted,
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
@@ -41,7 +42,9 @@ class Screen:
         self.terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self.colours = self.terminal and "NO_COLOR" not in os.environ
         self._open_line = False  # a line is being updated in place
-        self._streamed = 0
+        self._streamed = 0  # pieces of the completion so far
+        self._running: str | None = None  # the line that a running tool has begun; None: no tool runs
+        self._shown = 0  # lines of its output that are on the screen
 
     # -- The parts of the UI protocol that only show --------------------------------------------------
 
@@ -63,6 +66,8 @@ class Screen:
                     self.say(f"● {headline(call)}", "bold")
             case DecisionMade():
                 self._decision(record, session)
+            case ToolStarted():
+                self._running, self._shown = "", 0
             case ToolRan():
                 self._ran(record, session)
             case CorrectionGiven() if record.by not in ("user",) and not record.by.startswith("script:"):
@@ -76,6 +81,7 @@ class Screen:
                     f"  nothing learned: {record.why}; the weights stand ({record.weights[:8]})", "yellow"
                 )
             case TurnInterrupted():
+                self._running = None
                 self.say("Stopped. The session goes on: say what to do instead.", "yellow")
             case ContextCleared():
                 self.say("The conversation starts anew; what was learned stays.", "dim")
@@ -85,10 +91,15 @@ class Screen:
                 pass
 
     def text(self, piece: str) -> None:
-        """A sign of life while the model speaks; what it said is shown when it can be read."""
-        self._streamed += 1
-        if self.terminal:
-            self._in_place(self.paint(f"  … {self._streamed} pieces", "dim"))
+        """A tool's output as it appears; while the model speaks, a count: its call is shown when whole."""
+        if self._running is not None:
+            *whole, self._running = (self._running + piece).split("\n")
+            for line in whole:
+                self.say(f"  │ {line}")
+                self._shown += 1
+        elif self.terminal:
+            self._streamed += 1
+            self._in_place(self.paint(f"  … {self._streamed}", "dim"))
 
     def progress(self, label: str, done: int, total: int) -> None:
         """One line in place on a terminal; elsewhere only when something is complete."""
@@ -162,18 +173,21 @@ class Screen:
 
     def _ran(self, record: ToolRan, session: Session) -> None:
         call = session.transcript.call(record.call_id).call
+        self._running = None
         if session.tools[call.tool].spec.ends_turn:
             self.say(record.output)
             return
-        text = record.output if record.success else f"{record.output}\n{record.feedback or ''}".strip()
-        self.say(indented(text), *(() if record.success else ("red",)))
+        output = record.output if not self._shown else ""
+        text = output if record.success else f"{output}\n{record.feedback or ''}".strip()
+        if text or not self._shown:
+            self.say(indented(text), *(() if record.success else ("red",)))
 
     def _learned(self, record: UpdateApplied, session: Session) -> None:
         before, after = record.divergence
         started = session.transcript.updates[record.update]
         self.say(
-            f"  learned in {record.seconds:.0f} s, {record.steps} steps: divergence from what you asked for "
-            f"{before:.3f} → {after:.3f} nats a token, weights {started.weights[:8]} → {record.weights[:8]}",
+            f"  learned in {record.seconds:.0f} s, {record.steps} steps: {before:.3f} → {after:.3f} nats a "
+            f"token from the corrected model, weights {started.weights[:8]} → {record.weights[:8]}",
             "cyan",
         )
 
