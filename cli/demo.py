@@ -9,6 +9,7 @@ corrected. Then it replays the log.
 
 import contextlib
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,7 +36,7 @@ HELD_OUT = (
     "The README says version 1.0 on line 7; it should be 2.0. Change line 7.",
 )
 """Prompts of the same kind that the session never sees: other files, other words."""
-LIMITS = ("session.max_turns=4", "sampling.max_tokens=160")
+LIMITS = ("session.max_turns=6", "sampling.max_tokens=160")
 """So that the demo ends in minutes: a small model may go on for long."""
 
 
@@ -82,14 +83,21 @@ def demo(
             updates = [o for o in session.transcript.outcomes.values() if isinstance(o, UpdateApplied)]
         finally:
             session.close("demo over")
+        fixed = is_fixed(folder)
         click.echo("\nReplaying the log, from the base model:")
         replayed = replay_log(log, plugins, progress=progress_on_stderr())
     seconds = time.monotonic() - began
     if as_json:
-        click.echo(msgspec.json.encode(result(log, measured, updates, replayed, seconds)))
+        click.echo(msgspec.json.encode(result(log, measured, updates, replayed, fixed, seconds)))
     else:
-        click.echo(report(log, measured, updates, replayed, seconds))
+        click.echo(report(log, measured, updates, replayed, fixed, seconds))
     sys.exit(0 if replayed.ok and updates else 1)
+
+
+def is_fixed(folder: Path) -> bool:
+    """Whether the project's failing test passes by now; called by itself, as pytest may not be there."""
+    call = "import test_settings; test_settings.test_a_request_is_tried_again()"
+    return subprocess.run([sys.executable, "-c", call], cwd=folder, capture_output=True).returncode == 0
 
 
 def measure(session: Session) -> list[Measured]:
@@ -121,7 +129,12 @@ def measure(session: Session) -> list[Measured]:
 
 
 def result(
-    log: Path, measured: list[Measured], updates: list[UpdateApplied], replayed: ReplayReport, seconds: float
+    log: Path,
+    measured: list[Measured],
+    updates: list[UpdateApplied],
+    replayed: ReplayReport,
+    fixed: bool,
+    seconds: float,
 ) -> dict[str, object]:
     """What `--json` prints; `before` and `after` are P(wanted call) on the corrected prompt, or None."""
     corrected = next((m for m in measured if m.corrected), None)
@@ -133,13 +146,19 @@ def result(
         "after": corrected and corrected.after[WANTED],
         "prompts": msgspec.to_builtins(measured),
         "updates": len(updates),
+        "fixed": fixed,
         "replay": {"ok": replayed.ok, **msgspec.to_builtins(replayed)},
         "seconds": round(seconds, 1),
     }
 
 
 def report(
-    log: Path, measured: list[Measured], updates: list[UpdateApplied], replayed: ReplayReport, seconds: float
+    log: Path,
+    measured: list[Measured],
+    updates: list[UpdateApplied],
+    replayed: ReplayReport,
+    fixed: bool,
+    seconds: float,
 ) -> str:
     """The same for a person."""
     lines = ["", "What was learned: probabilities without the correction in the context, before → after"]
@@ -150,9 +169,12 @@ def report(
         lines += [f"  {figures}   {'the corrected prompt' if m.corrected else 'held out: ' + m.prompt}"]
     if not updates:
         lines += ["  nothing: the operator had nothing to deny, so no update ran"]
-    verdict = "all weights came out bit for bit" if replayed.ok else "NOT as logged"
     lines += [
         "",
+        f"The project's failing test {'passes now' if fixed else 'still fails: the task was not finished'}.",
+    ]
+    verdict = "all weights came out bit for bit" if replayed.ok else "NOT as logged"
+    lines += [
         f"Replay: {replayed.matched} of {replayed.updates} updates, {verdict} ({replayed.weights[:12]}).",
         f"The log: {log}",
         f"  cc log show {log}",

@@ -83,9 +83,10 @@ def replay_log(
     records = iter(read(log, event_registry(plugins.event_types())))
     first = next(records, None)
     if not isinstance(first, SessionStarted):
-        raise ReplayError(
-            f"{log}: a session's log begins with session_started, this one with {type(first).__name__}"
+        found = (
+            type(first).__name__ if first is not None else "nothing that can be read (cc log verify says why)"
         )
+        raise ReplayError(f"{log}: a session's log begins with SessionStarted, this file with {found}")
     options = model or first.config["model"]
     policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
     try:

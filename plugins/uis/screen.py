@@ -107,7 +107,7 @@ class Screen:
         if self.terminal:
             self._in_place(self.paint(f"  {label}{share}", "dim"))
         elif total and done >= total:
-            self.say(f"  {label}: done")
+            self.say(f"  {label}: done", "dim")
 
     def message(self, text: str) -> None:
         """A command's answer, or an error."""
