@@ -46,6 +46,7 @@ class Walk:
         self.header: LogHeader | None = None
         self.damage: Damage | None = None
         self.foreign_ack: Ack | None = None
+        self.unended = b""  # the last line, where it is whole and was acknowledged and lacks only its newline
         if self.place.log:
             self._know_log(self.place.log)
 
@@ -125,6 +126,8 @@ class Walk:
         self.damage = diagnose(
             self.paths, place.segment, place.line + 1, place.offset, place.seq, place.h, self.ack, line
         )
+        if self.damage.kind == "newline" and not self.damage.torn and place.line:
+            self.unended = line
 
     def _check_end(self) -> None:
         """The log ends here without damage: is this where it was acknowledged to end, or after it?"""

@@ -33,8 +33,8 @@ def _type_of(cls: type) -> inspect.Type:
 def _plain(value: Any, kind: inspect.Type) -> Any:
     """`value` as plain data, told by its declared type where bytes are arrays."""
     if isinstance(kind, inspect.Metadata):
-        # msgspec declares a bare dict, of which pyright can't say what is in it
-        extra = cast(dict[str, object], kind.extra or {})  # pyright: ignore[reportUnknownMemberType]
+        given = kind.extra  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # declared a bare dict
+        extra = cast(dict[str, object], given or {})
         if "array" in extra and isinstance(value, bytes):
             return _numbers(str(extra["array"]), value)
         return _plain(value, kind.type)

@@ -18,7 +18,8 @@ def read(
 
     Every line is checked against the chain of hashes before it is decoded, and the end against what was
     acknowledged: a record that comes out is as it was written, and none is left out in silence. A
-    torn last batch (nothing of it was acknowledged) is where reading stops.
+    torn last batch (nothing of it was acknowledged) is where reading stops. An acknowledged last line that
+    lacks only its newline is whole, and comes out.
 
     Raises LogCorrupt at damage, LogError where there is no log.
     """
@@ -29,7 +30,9 @@ def read(
             return
         if seq >= start_seq:
             yield decode(line)
-    if walk.damage is not None and not walk.damage.torn:
+    if walk.unended and start_seq <= walk.place.seq < end:
+        yield decode(walk.unended + b"\n")
+    elif walk.damage is not None and not walk.damage.torn:
         raise walk.damage.error()
 
 

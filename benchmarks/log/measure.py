@@ -77,19 +77,16 @@ def cpu_per_append(folder: Path, record: Record, count: int) -> float:
     return took / count
 
 
-def durable_rate(folder: Path, producers: int, seconds: float) -> float:
-    """Durable appends a second of so many threads on one log."""
+def durable_rate(folder: Path, producers: int, each: int) -> float:
+    """Durable appends a second of so many threads on one log, each with so many to append."""
     path = folder / "group"
-    counts = [0] * producers
     with LogWriter.create(path, example_registry()) as log:
-        end = time.perf_counter() + seconds
 
-        def produce(number: int) -> None:
-            while time.perf_counter() < end:
+        def produce() -> None:
+            for _ in range(each):
                 log.append(SMALL)
-                counts[number] += 1
 
-        threads = [threading.Thread(target=produce, args=(n,)) for n in range(producers)]
+        threads = [threading.Thread(target=produce) for _ in range(producers)]
         began = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -98,7 +95,7 @@ def durable_rate(folder: Path, producers: int, seconds: float) -> float:
         took = time.perf_counter() - began
     for leftover in folder.glob("group*"):
         leftover.unlink()
-    return sum(counts) / took
+    return producers * each / took
 
 
 def make_log(path: Path, record: Record, events: int) -> None:

@@ -101,8 +101,8 @@ def processor(table: Table, folder: Path, rounds: int) -> None:
         )
     one, many = list[float](), list[float]()
     for _ in range(rounds):
-        one.append(measure.durable_rate(folder, 1, 0.7))
-        many.append(measure.durable_rate(folder, 64, 0.7))
+        one.append(measure.durable_rate(folder, 1, 100))
+        many.append(measure.durable_rate(folder, 64, 50))
     table.add("1 producer, durable", one, "per s")
     table.add("64 producers, durable", many, "per s")
     table.add("64 producers / one", [m / o for m, o in zip(many, one, strict=True)], "×", 10, least=True)

@@ -218,6 +218,7 @@ def test_a_valid_last_line_that_lacks_its_newline_is_completed(finished: Path, r
     data = last.read_bytes()
     last.write_bytes(data[:-1])
     assert (verify(finished).kind, verify(finished).ok) == ("newline", False)
+    assert [record.seq for record in read(finished, registry)] == [0, 1, 2, 3, 4]
     LogWriter.open(finished, registry).close()
     assert last.read_bytes() == data
     assert verify(finished).ok

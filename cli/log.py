@@ -1,0 +1,206 @@
+"""`cc log`: look at a log, check it, and take it apart. Each command is a thin call of the event log."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from continualcode.cli import timeline
+from continualcode.cli.output import progress_on_stderr
+from continualcode.core.events import event_registry
+from continualcode.eventlog import (
+    LogCorrupt,
+    Record,
+    follow,
+    forget,
+    merge,
+    read,
+    repair,
+    stats,
+    to_builtins,
+    verify,
+)
+
+LOG = click.argument("log", type=click.Path(dir_okay=False, path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+def progress(label: str) -> Callable[[int, int], None]:
+    """Bytes done and in all, on stderr, for files that take a while."""
+    show = progress_on_stderr()
+    return lambda done, total: show(label, done, total) if total > 64 << 20 else None
+
+
+@click.group()
+def log() -> None:
+    """Show, verify and take apart a log."""
+
+
+@log.command(name="show")
+@LOG
+@JSON
+@click.option(
+    "--type", "types", multiple=True, metavar="TYPE", help="Only events of this type; may be repeated."
+)
+@click.option("--turn", type=int, metavar="N", help="Only the N-th prompt and what followed it; from 1.")
+@click.option("--call", metavar="ID", help="Only events of this call: its id, or the start of it.")
+@click.option("--text", metavar="TEXT", help="Only events in which this text stands, in any case of letters.")
+@click.option(
+    "--follow", "live", is_flag=True, help="Go on with new events as they become durable, until Ctrl-C."
+)
+def show(
+    log: Path,
+    as_json: bool,
+    types: tuple[str, ...],
+    turn: int | None,
+    call: str | None,
+    text: str | None,
+    live: bool,
+) -> None:
+    """A readable timeline of LOG, or JSON Lines of seq, type and fields with --json.
+
+    Shows what is sound, then exits 1 where it comes upon damage.
+    """
+    _print(
+        follow(log, event_registry()) if live else read(log, event_registry()),
+        as_json,
+        types,
+        turn,
+        call,
+        text,
+    )
+
+
+@log.command(name="tail")
+@LOG
+@JSON
+@click.option(
+    "-n", "count", type=click.IntRange(min=0), default=10, show_default=True, help="How many events."
+)
+@click.option("--follow", "-f", "live", is_flag=True, help="Go on with new events as they become durable.")
+def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
+    """The last events of LOG."""
+    start = max(0, _count(log) - count)
+    registry = event_registry()
+    _print(follow(log, registry, start_seq=start) if live else read(log, registry, start_seq=start), as_json)
+
+
+@log.command(name="verify")
+@LOG
+@JSON
+def verify_(log: Path, as_json: bool) -> None:
+    """Check every byte of LOG; name the first damaged line, where it starts, and what is still good.
+
+    Exits 1 where anything is wrong, also where the end is only torn by a crash.
+    """
+    found = verify(log, progress=progress("verifying"))
+    if as_json:
+        click.echo(_json(found))
+    else:
+        click.echo(timeline.verification(found))
+    if not found.ok:
+        sys.exit(1)
+
+
+@log.command(name="stats")
+@LOG
+@JSON
+def stats_(log: Path, as_json: bool) -> None:
+    """Count the events of LOG by type, with their bytes and the time that they span."""
+    found = stats(log, progress=progress("counting"))
+    click.echo(_json(found) if as_json else timeline.statistics(found))
+    if found.damage is not None and not found.damage.torn:
+        sys.exit(1)
+
+
+@log.command(name="merge")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The new log.")
+@JSON
+def merge_(logs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Make one new log of many; each event keeps its id and says where it came from.
+
+    One LOG alone makes a copy that can be gone on with beside it.
+    """
+    result = merge(logs, out, progress=progress("merging"))
+    twins = f", {result.twins} twins left out" if result.twins else ""
+    line = f"{result.path}: {result.events} events of {len(result.logs)} logs{twins}"
+    click.echo(_json(result) if as_json else line)
+
+
+@log.command(name="repair")
+@LOG
+@JSON
+def repair_(log: Path, as_json: bool) -> None:
+    """Cut LOG before its first damaged line, and move what follows to LOG.torn; nothing is deleted."""
+    result = repair(log)
+    if as_json:
+        click.echo(_json(result))
+    elif result.damage is None:
+        click.echo(f"nothing to repair: {result.events} events, all sound")
+    else:
+        click.echo(f"was: {result.damage.error()}")
+        lost = f" {result.lost} acknowledged events are no longer in it." if result.lost else ""
+        click.echo(f"now: {result.events} events;{lost} {result.moved:,} bytes moved to {result.quarantine}")
+
+
+@log.command(name="forget")
+@LOG
+@click.option("--digest", "digests", multiple=True, help="A blob, by its digest; may be repeated.")
+@click.option(
+    "--seq", "seqs", multiple=True, type=int, help="The blobs that this event names; may be repeated."
+)
+@JSON
+def forget_(log: Path, digests: tuple[str, ...], seqs: tuple[int, ...], as_json: bool) -> None:
+    """Remove contents that LOG names by digest, for good; LOG itself still verifies."""
+    if not digests and not seqs:
+        raise click.UsageError("say what to forget: --digest DIGEST or --seq SEQ")
+    gone = forget(log, digests=digests, seqs=seqs)
+    if as_json:
+        click.echo(msgspec.json.encode({"forgotten": gone}))
+    else:
+        click.echo("\n".join(f"forgotten: {digest}" for digest in gone))
+
+
+def _json(found: object) -> bytes:
+    """A result of the event log as JSON; paths as text."""
+    return msgspec.json.encode(found, enc_hook=str)
+
+
+def _count(log: Path) -> int:
+    found = verify(log)
+    if found.kind is not None and not found.torn:
+        raise LogCorrupt(found.path, found.line or 1, found.offset or 0, found.kind, found.found or "")
+    return found.events
+
+
+def _print(
+    records: Iterator[Record],
+    as_json: bool,
+    types: tuple[str, ...] = (),
+    turn: int | None = None,
+    call: str | None = None,
+    text: str | None = None,
+) -> None:
+    """The records that pass all filters, each flushed, so that a pipe gets it at once."""
+    wanted = text.casefold() if text else None
+    now = 0
+    for record in records:
+        now += record.t == "prompt_submitted"
+        if (types and record.t not in types) or (turn is not None and now != turn):
+            continue
+        plain = to_builtins(record)
+        if call is not None and not _of_call(plain, call):
+            continue
+        if wanted is not None and wanted not in msgspec.json.encode(plain).decode().casefold():
+            continue
+        click.echo(msgspec.json.encode(plain) if as_json else timeline.line(plain))
+
+
+def _of_call(plain: dict[str, Any], call: str) -> bool:
+    """A call is named by the id of its proposal: that event itself, and those with its call_id."""
+    mine = plain["id"] if plain["t"] == "tool_proposed" else plain.get("call_id")
+    return isinstance(mine, str) and mine.startswith(call)

@@ -1,0 +1,62 @@
+"""Records, verifications and statistics as lines for a person."""
+
+from typing import Any, cast
+
+import msgspec
+
+from continualcode.eventlog import Stats, Verification
+
+_HEADER = ("t", "seq", "d", "ts", "id", "cause", "of", "h")
+_SHOWN = 80
+"""How many characters of a value are shown."""
+
+
+def line(plain: dict[str, Any]) -> str:
+    """One event: its number, the time of day, its type, and its fields, long ones cut."""
+    fields = "  ".join(
+        f"{k}={_short(v)}" for k, v in plain.items() if k not in _HEADER and v not in (None, [], {}, "")
+    )
+    return f"{plain['seq']:>5}  {plain['ts'][11:19]}  {plain['t']:<18}  {fields}".rstrip()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        items = cast(list[object], value)
+        if len(items) > 6 and all(isinstance(item, int | float) for item in items):
+            return f"[{len(items)} numbers]"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = text.replace("\n", "⏎")
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def verification(found: Verification) -> str:
+    """What was found, and what to do about it."""
+    if found.ok:
+        witness = (
+            "" if found.ack == "ok" else f" (no .ack sidecar of it: {found.ack}; its very end has no witness)"
+        )
+        size = f"{found.events:,} events, {found.bytes:,} bytes, {found.segments} segments"
+        return f"ok: {size}, h {found.last_hash[:12]}…{witness}"
+    what = "torn" if found.torn else "corrupt"
+    advice = (
+        "a crash explains this; the next session moves it to .torn and goes on"
+        if found.torn or found.kind == "newline"
+        else "`cc log repair` moves it, and all that follows, to .torn"
+    )
+    return (
+        f"{what}: {found.path}: line {found.line}, byte {found.offset}: {found.kind}: {found.found}\n"
+        f"good: the {found.good_events:,} events before it\n{advice}"
+    )
+
+
+def statistics(found: Stats) -> str:
+    """A table of types, then the sums."""
+    width = max((len(t) for t in found.types), default=4)
+    rows = [f"{t:<{width}}  {s.events:>9,}  {s.bytes:>13,} bytes" for t, s in sorted(found.types.items())]
+    rows.append(f"{'all':<{width}}  {found.events:>9,}  {found.bytes:>13,} bytes")
+    rows.append(f"log {found.log}, {found.segments} segments, {found.first or '-'} to {found.last or '-'}")
+    if found.redacted:
+        rows.append(f"{found.redacted} secrets redacted")
+    if found.damage is not None:
+        rows.append(f"counted up to damage: {found.damage.error()}")
+    return "\n".join(rows)
