@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import click
@@ -185,7 +185,7 @@ def report(
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr(active: bool) -> Iterator[None]:
+def _stdout_to_stderr(active: bool) -> Generator[None, None, None]:
     """With --json, stdout is for the one object: the session's transcript goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr) if active else contextlib.nullcontext():
         yield

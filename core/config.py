@@ -9,7 +9,7 @@ the plugin that answers to that name; it checks them with `options`.
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -68,7 +68,7 @@ def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, fields)}")
         inner = fields[key].type
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
-            options(inner, value, f"{where}: {key}")
+            options(inner, cast(Mapping[str, Any], value), f"{where}: {key}")
     try:
         return msgspec.convert(table, cls)
     except msgspec.ValidationError as error:
@@ -108,13 +108,13 @@ def _parse_set(item: str) -> dict[str, Any]:
     if not equals or not all(key.split(".")):
         raise ConfigError(f"--set {item!r}: expected key=value, for example --set trainer.max_steps=2")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    for part in reversed(key.split(".")):
+    first, *rest = key.split(".")
+    for part in reversed(rest):
         value = {part: value}
-    nested: dict[str, Any] = value
-    return nested
+    return {first: value}
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
@@ -128,8 +128,9 @@ def _overlay(base: dict[str, Any], layer: Mapping[str, Any]) -> None:
     for key, value in layer.items():
         below = base.get(key)
         if isinstance(value, Mapping) and isinstance(below, dict):
-            if "name" in value and below.get("name") != value["name"]:
-                below.clear()
-            _overlay(below, value)
+            table, over = cast(dict[str, Any], below), cast(Mapping[str, Any], value)
+            if "name" in over and table.get("name") != over["name"]:
+                table.clear()
+            _overlay(table, over)
         else:
             base[key] = value

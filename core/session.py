@@ -126,13 +126,13 @@ def open_session(
     feedback = plugins.feedback()
     commands = plugins.commands()
     registry = event_registry(plugins.event_types())
-    ui = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
+    screen: UI = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
     trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
-    policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, ui.progress)
+    policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, screen.progress)
     if config.session.train:
         require(trainer, policy)
     if resume:
-        replayer = Replayer(policy, trainers_of(plugins), feedback=feedback, progress=ui.progress)
+        replayer = Replayer(policy, trainers_of(plugins), feedback=feedback, progress=screen.progress)
         replayer.run(read(log, registry))
         transcript, writer = replayer.transcript, LogWriter.open(log, registry)
     else:
@@ -143,7 +143,7 @@ def open_session(
         log=writer,
         transcript=transcript,
         workspace=Workspace(workspace),
-        ui=ui,
+        ui=screen,
         tools=tools,
         feedback=feedback,
         commands=commands,

@@ -33,6 +33,7 @@ from continualcode.core.data import (
 )
 from continualcode.core.errors import UpdateError, nearest
 from continualcode.core.plugins import Plugins
+from continualcode.core.protocols import Progress
 from continualcode.core.review import Answer, Question
 from continualcode.core.session import Session, open_session
 from continualcode.eventlog import Record
@@ -247,4 +248,7 @@ class _PolicyPlugin:
 
     @hookimpl
     def make_policy(self, model: str, options: Mapping[str, object]) -> Callable[..., ScriptedPolicy] | None:
-        return (lambda progress: self._policy) if model == "test:policy" else None
+        def build(progress: Progress) -> ScriptedPolicy:
+            return self._policy
+
+        return build if model == "test:policy" else None

@@ -110,8 +110,8 @@ class Transcript:
         """The token ids that `prompt` stands for."""
         tails: list[tuple[int, ...]] = []
         wanted: int | None = None  # how many ids of the sequence at hand are part of the answer
-        link: PromptTokens | None = prompt
-        while link is not None:
+        link = prompt
+        while True:
             own = tuple(unpack_u32(link.tail))
             length = link.shared + len(own)
             keep = length if wanted is None else min(wanted, length)

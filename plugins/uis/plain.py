@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from continualcode import hookimpl
 from continualcode.core.data import Arguments
 from continualcode.core.events import NoteGiven, Rule
@@ -138,13 +140,10 @@ class PlainUI(Screen):
                 self.say("  Nothing was changed.", "dim")
                 return None
             try:
-                arguments: Arguments = json.loads(edited)
-                wrong = (
-                    check_arguments(spec, arguments) if isinstance(arguments, dict) else "not a JSON object"
-                )
-            except ValueError as error:
-                wrong = f"not JSON: {error}"
-                arguments = {}
+                arguments = msgspec.json.decode(edited, type=Arguments)
+                wrong = check_arguments(spec, arguments)
+            except msgspec.DecodeError as error:
+                arguments, wrong = {}, f"not JSON, or not an object: {error}"
             if wrong is None:
                 return Answer(verdict="allow", arguments=arguments)
             self.say(f"  These arguments cannot run: {wrong}", "red")

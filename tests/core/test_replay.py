@@ -1,6 +1,7 @@
 """Replay and resume: the weights are a function of the log."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continualcode.core import engine
-from continualcode.core.data import Call, SamplingParams
+from continualcode.core.data import Call, SamplingParams, StepReport
 from continualcode.core.errors import ReplayError
 from continualcode.core.events import SampleTaken, SessionResumed, UpdateApplied, UpdateFailed, event_registry
 from continualcode.core.plugins import Plugins
@@ -55,8 +56,8 @@ def test_replay_up_to_an_event_gives_the_weights_of_then(tmp_path: Path) -> None
 
 def test_the_first_update_that_differs_is_named(tmp_path: Path) -> None:
     class Other(ScriptedPolicy):
-        def step(self, batch: object, *, stop_below: float) -> object:  # type: ignore[override]  # passed through
-            return super().step(batch, stop_below=max(stop_below, 0.5))  # type: ignore[arg-type]  # likewise
+        def step(self, batch: Any, *, stop_below: float) -> StepReport:
+            return super().step(batch, stop_below=max(stop_below, 0.5))
 
     log, _ = recorded(tmp_path)
     report = Replayer(Other(), trainer_of).run(records(log))

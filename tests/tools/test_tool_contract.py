@@ -26,10 +26,7 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 def test_the_tools_come_through_the_hook_in_their_order() -> None:
-    def name_of(tool: Tool) -> str:
-        return tool.spec.name
-
-    assert list(Plugins(installed=False).collect("register_tools", name_of)) == NAMES
+    assert list(Plugins(installed=False).tools()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,12 +3,13 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pexpect
 import pytest
 
-CALLS = [
+CALLS: Sequence[object] = [
     {"name": "read", "arguments": {"path": "a.txt"}},
     {"name": "write", "arguments": {"path": "a.txt", "content": "one\n2\nthree\n"}},
     {"name": "reply", "arguments": {"text": "Line 2 says 2 now."}},
@@ -24,11 +25,11 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def start(project: Path, calls: list[object] = CALLS, **environment: str) -> "pexpect.spawn[str]":  # noqa: B006  # read only
+def start(project: Path, calls: Sequence[object] = CALLS, **environment: str) -> "pexpect.spawn[str]":
     script = project.parent / "calls.jsonl"
     script.write_text("".join(f"{json.dumps(c) if isinstance(c, dict) else c}\n" for c in calls))
     log = project.parent / "log.jsonl"
-    child = pexpect.spawn(
+    child: pexpect.spawn[str] = pexpect.spawn(
         str(Path(sys.executable).parent / "continualcode"),
         ["run", str(project), "--model", f"scripted:{script}", "--log", str(log)],
         env=os.environ | {"NO_COLOR": "1", "XDG_CONFIG_HOME": str(project.parent)} | environment,
@@ -87,7 +88,7 @@ def test_an_empty_correction_is_asked_for_again(project: Path) -> None:
 
 def test_the_question_says_what_always_would_grant(project: Path) -> None:
     child = start(project)
-    assert "[a]lways: every read" in child.before
+    assert "[a]lways: every read" in (child.before or "")
     child.sendline("a")
     child.expect(r'\[a\]lways: write path="a.txt"')
     child.expect(QUESTION)

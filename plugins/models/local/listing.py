@@ -1,4 +1,23 @@
-"""What a small model is told of its tools: one line a tool in signature form, and one call as an example."""
+"""What a small model is told of its tools: one line a tool in signature form, and one call as an example.
+
+Lists of JSON schemas, as chat templates make them, took 3.7 times the tokens and led to fewer good choices.
+
+The example weighs more than anything else here, as a 0.5B model copies it. Qwen2.5-Coder-0.5B, three small
+tasks (fix a test, change a greeting, add a docstring), P(tool) before it has read the file, and P(it reads
+the same file again) after:
+
+    example              before reading               reads again
+    write("hello.py")    write .75 .44 .96            .64 .21 .57
+    read("README.md")    read .61 .10 .56             .95 .69 .99
+    reply("Done.")       reply .99 .98 .22            .56 .24 .66
+    grep("def main")     spread                       .49 .21 .49
+    glob("**/*.py")      glob .70 .15 .62             .46 .19 .49
+
+At temperature 0 the models that are shown a search or a read go on searching or reading (six calls of glob in
+a row on a task of one line), and those that are shown `reply` give up. So the example is a call that changes
+something: it also shows how a line end is written. Its price is a leaning towards `write`, which is proposed,
+shown as a diff, and unlearned by one denial (docs/learning.md).
+"""
 
 from collections.abc import Callable, Sequence
 
