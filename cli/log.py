@@ -1,15 +1,17 @@
 """`cc log`: look at a log, check it, and take it apart. Each command is a thin call of the event log."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from continualcode.cli import export as export_form
 from continualcode.cli import timeline
 from continualcode.cli.output import progress_on_stderr
+from continualcode.core.errors import UsageError
 from continualcode.core.events import event_registry
 from continualcode.eventlog import (
     LogCorrupt,
@@ -18,6 +20,7 @@ from continualcode.eventlog import (
     forget,
     merge,
     read,
+    read_header,
     repair,
     stats,
     to_builtins,
@@ -163,6 +166,49 @@ def forget_(log: Path, digests: tuple[str, ...], seqs: tuple[int, ...], as_json:
         click.echo(msgspec.json.encode({"forgotten": gone}))
     else:
         click.echo("\n".join(f"forgotten: {digest}" for digest in gone))
+
+
+@log.command(name="export")
+@LOG
+@click.option(
+    "--form", type=click.Choice(["conversational", "text"]), default="conversational", show_default=True
+)
+@click.option("--format", "kind", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="A new file; else standard output."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --out: say how many rows as JSON.")
+def export(log: Path, form: export_form.Form, kind: str, out: Path | None, as_json: bool) -> None:
+    """The decided samples and corrections of LOG as training examples that TRL and `datasets` load."""
+    header = read_header(log)
+    if header.merged:
+        raise UsageError(
+            f"{log} is merged, and its sessions cannot be told apart: export the logs it was made of"
+        )
+    rows = export_form.examples(read(log, event_registry()), header.log, form)
+    if out is None:
+        if kind == "parquet":
+            raise UsageError("Parquet goes to a file: give --out FILE")
+        for row in rows:
+            click.echo(msgspec.json.encode(row))
+        return
+    if out.exists():
+        raise UsageError(f"{out} exists, and nothing is overwritten: give another --out")
+    try:
+        count = export_form.write_parquet(rows, out) if kind == "parquet" else _write_lines(rows, out)
+    except BaseException:
+        out.unlink(missing_ok=True)  # half of the examples must not pass for all of them
+        raise
+    click.echo(_json({"rows": count, "out": str(out)}) if as_json else f"{out}: {count} rows")
+
+
+def _write_lines(rows: Iterable[export_form.Row], out: Path) -> int:
+    count = 0
+    with open(out, "xb") as file:
+        for row in rows:
+            file.write(msgspec.json.encode(row) + b"\n")
+            count += 1
+    return count
 
 
 def _json(found: object) -> bytes:

@@ -10,6 +10,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+from continualcode.eventlog.disk import sync_file, sync_folder
 from continualcode.eventlog.errors import LogCorrupt, LogError
 
 _SALT = 32
@@ -70,7 +71,7 @@ class BlobStore:
             os.close(fd)
         os.rename(path, self._tombstone(digest))
         os.truncate(self._tombstone(digest), 0)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         return True
 
     def adopt(self, other: "BlobStore") -> None:
@@ -92,14 +93,14 @@ class BlobStore:
         try:
             if not self.folder.is_dir():
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _sync_folder(self.folder.parent)
+                sync_folder(self.folder.parent)
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(fd, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fdatasync(fd)
+                sync_file(fd)
             os.rename(new, path)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
@@ -112,11 +113,3 @@ class BlobStore:
 
     def _tombstone(self, digest: str) -> Path:
         return self.folder / f"{digest}.forgotten"
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

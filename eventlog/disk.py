@@ -4,7 +4,9 @@
 real disks give. Each method does one system call; all raise OSError.
 """
 
+import fcntl
 import os
+import sys
 from pathlib import Path
 
 
@@ -29,7 +31,7 @@ class Disk:
 
     def fdatasync(self, fd: int) -> None:
         """Return when the file's bytes, and its length, are on the disk."""
-        os.fdatasync(fd)
+        sync_file(fd)
 
     def truncate(self, fd: int, length: int) -> None:
         """Cut the file off at `length` bytes."""
@@ -37,11 +39,26 @@ class Disk:
 
     def sync_folder(self, path: Path) -> None:
         """Return when the folder's names are on the disk: a new file is not durable before."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(path)
+
+
+def sync_file(fd: int) -> None:
+    """Return when the file's bytes, and its length, are on the disk."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(
+            fd, fcntl.F_FULLFSYNC
+        )  # fsync there leaves them in the drive's cache; fdatasync there is none
+    else:
+        os.fdatasync(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the folder's names are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_all(disk: Disk, fd: int, data: bytes, offset: int) -> None:

@@ -160,6 +160,36 @@ def test_forget_removes_a_blob_and_the_log_verifies(log: Path) -> None:
     assert cc("log", "forget", log)[0] == 2
 
 
+def test_export_gives_rows_that_datasets_loads(log: Path, tmp_path: Path) -> None:
+    code, out, _ = cc("log", "export", log)
+    (row,) = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert row["prompt"] == [{"role": "user", "content": "Fix the Test"}]
+    assert row["completion"] == [{"role": "assistant", "content": "write"}]
+    assert (row["label"], row["seq"], row["feedback"]) == (False, 1, "")
+    text = json.loads(cc("log", "export", log, "--form", "text")[1])
+    assert (text["prompt"], text["completion"]) == ("user: Fix the Test\nassistant: ", "write")
+    code, out, _ = cc("log", "export", log, "--out", tmp_path / "rows.jsonl", "--json")
+    assert (code, json.loads(out)["rows"]) == (0, 1)
+    assert cc("log", "export", log, "--out", tmp_path / "rows.jsonl")[0] == 2
+    assert cc("log", "export", log, "--format", "parquet")[0] == 2
+
+
+def test_export_writes_parquet(log: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs pyarrow")
+    assert cc("log", "export", log, "--format", "parquet", "--out", tmp_path / "rows.parquet")[0] == 0
+    assert parquet.read_table(tmp_path / "rows.parquet").to_pylist()[0]["label"] is False
+
+
+def test_an_export_of_a_damaged_log_is_not_silent_and_leaves_no_file(log: Path) -> None:
+    log.write_bytes(log.read_bytes().replace(b'"deny"', b'"dent"'))
+    assert cc("log", "export", log, "--out", log.with_name("rows"))[0] == 1
+    assert not log.with_name("rows").exists()
+    code, _, err = cc("log", "export", log)
+    assert code == 1
+    assert "line 5 " in err
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     code, _, err = cc("log", "verify", tmp_path / "none")
     assert code == 1

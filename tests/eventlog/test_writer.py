@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import threading
 import time
 from pathlib import Path
@@ -274,6 +275,26 @@ def test_an_interrupt_during_a_sync_leaves_the_log_in_order(tmp_path: Path, regi
         log.append(Note(text="c"))
     assert [r.text for r in read(tmp_path / "log", registry) if isinstance(r, Note)] == ["a", "c"]
     assert verify(tmp_path / "log").ok
+
+
+def test_signals_that_interrupt_system_calls_do_no_harm(tmp_path: Path, registry: Registry) -> None:
+    """EINTR: a timer fires every half millisecond while large events are written and synced."""
+    fired = 0
+
+    def count(number: int, frame: object) -> None:
+        nonlocal fired
+        fired += 1
+
+    before = signal.signal(signal.SIGALRM, count)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        with LogWriter.create(tmp_path / "log", registry) as log:
+            written = [log.append(Note(text="x" * 300_000)) for _ in range(30)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert fired > 10
+    assert list(read(tmp_path / "log", registry)) == written
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
