@@ -21,10 +21,13 @@ from continualcode.core.events import (
     UpdateApplied,
     UpdateFailed,
     UpdateStarted,
+    event_registry,
 )
+from continualcode.core.plugins import Plugins
 from continualcode.core.review import Answer, Ruling
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
+from continualcode.eventlog import Record, read
 
 READ = Call(tool="read", arguments={"path": "a.txt"})
 WRITE = Call(tool="write", arguments={"path": "b.txt", "content": "new\n"})
@@ -286,3 +289,53 @@ def test_the_call_is_in_the_log_before_the_tool_runs(workspace: Path) -> None:
     ran(session)
     assert '"t":"tool_started"' in seen[0]
     assert any(isinstance(e, ToolStarted) for e in session.ui.events)  # type: ignore[attr-defined]  # a ScriptedUI
+
+
+def test_a_command_of_a_plugin_answers_like_any_other(workspace: Path) -> None:
+    class Hello:
+        name, help = "hello", "say hello"
+
+        def run(self, argument: str, session: Session) -> str:
+            return f"hello {argument}, {len(session.transcript.samples)} samples so far"
+
+        @hookimpl
+        def register_commands(self) -> list["Hello"]:
+            return [self]
+
+    ui = ScriptedUI(["/hello world", "/help"])
+    ran(open_scripted(workspace, ui=ui, plugins={"hello": Hello()}))
+    assert "hello world, 0 samples so far" in ui.messages
+    assert "say hello" in ui.messages[-1]
+
+
+def test_a_ui_of_a_plugin_is_chosen_by_its_name(workspace: Path) -> None:
+    mine = ScriptedUI(["go"])
+
+    class Mine:
+        @hookimpl
+        def make_ui(self, name: str, options: object) -> object:
+            return (lambda: mine) if name == "mine" else None
+
+    plugins = Plugins(installed=False)
+    plugins.add(Mine(), "mine")
+    assert plugins.choose("make_ui", "mine", {}) is mine
+
+
+def test_records_of_a_plugin_are_written_and_read_back(workspace: Path) -> None:
+    class Mood(Record, frozen=True, kw_only=True, tag="mine.mood"):
+        text: str
+
+    class Moody:
+        @hookimpl
+        def register_events(self) -> list[type[Record]]:
+            return [Mood]
+
+        @hookimpl
+        def event_appended(self, record: Record) -> list[Record]:
+            return [Mood(text="good")] if isinstance(record, ToolRan) else []
+
+    session = open_scripted(workspace, [READ], ui=ScriptedUI(["go"]), plugins={"moody": Moody()})
+    ran(session)
+    (mood,) = (r for r in read(session.log.path, event_registry((Mood,))) if isinstance(r, Mood))
+    assert mood.text == "good"
+    assert any(type(r).__name__ == "Opaque" for r in read(session.log.path, event_registry()))
