@@ -172,8 +172,10 @@ def _grep(pattern: str, path: str, seconds: float, context: ToolContext) -> Tool
         raise Refused(
             "pattern is empty.", f"Give the text to look for, as in {call('grep', pattern='def main')}."
         )
+    skipped: list[str] = []
     try:
-        found = search_files(pattern, _contents(workspace, paths, stop), seconds, context.cancelled)
+        files = _contents(workspace, paths, stop, skipped)
+        found = search_files(pattern, files, seconds, context.cancelled)
     except InvalidPattern as error:
         plain = call("grep", pattern=re.escape(pattern))
         raise Refused(
@@ -187,7 +189,7 @@ def _grep(pattern: str, path: str, seconds: float, context: ToolContext) -> Tool
         ) from None
     if context.cancelled.is_set():
         return ToolResult(output="interrupted by the user", success=False)
-    return ToolResult(output=_listed(found, pattern, path) + stop.note)
+    return ToolResult(output=_listed(found, pattern, path) + _unsearched(skipped) + stop.note)
 
 
 def _searched(workspace: Workspace, path: str, stop: _Stop) -> Iterator[str]:
@@ -210,17 +212,27 @@ def _searched(workspace: Workspace, path: str, stop: _Stop) -> Iterator[str]:
     return iter([relative])
 
 
-def _contents(workspace: Workspace, paths: Iterator[str], stop: _Stop) -> Iterator[tuple[str, bytes]]:
-    """The text files among `paths` with their content; links that lead out and special files are no text."""
+def _contents(
+    workspace: Workspace, paths: Iterator[str], stop: _Stop, skipped: list[str]
+) -> Iterator[tuple[str, bytes]]:
+    """The text files among `paths` with their content; what cannot be read is added to `skipped`."""
     for path in paths:
         if stop:
             return
         try:
             data = workspace.read(path)
-        except UsageError:
+        except UsageError:  # a link that leads out or to a folder, a special file, one that is too large
+            skipped.append(path)
             continue
         if data is not None and not is_binary(data):
             yield path, data
+
+
+def _unsearched(skipped: Sequence[str]) -> str:
+    if not skipped:
+        return ""
+    names = ", ".join(_name(path) for path in skipped[:3]) + (", …" if len(skipped) > 3 else "")
+    return f"\n({count(len(skipped), 'file')} could not be searched: {names})"
 
 
 def _listed(found: Found, pattern: str, path: str) -> str:
