@@ -97,7 +97,8 @@ def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
 def verify_(log: Path, as_json: bool) -> None:
     """Check every byte of LOG; name the first damaged line, where it starts, and what is still good.
 
-    Exits 1 where anything is wrong, also where the end is only torn by a crash.
+    Exits 1 where anything is wrong, also where a crash has only torn the end, which the next session
+    puts right ("recoverable").
     """
     found = verify(log, progress=progress("verifying"))
     if as_json:
@@ -115,7 +116,7 @@ def stats_(log: Path, as_json: bool) -> None:
     """Count the events of LOG by type, with their bytes and the time that they span."""
     found = stats(log, progress=progress("counting"))
     click.echo(_json(found) if as_json else timeline.statistics(found))
-    if found.damage is not None and not found.damage.torn:
+    if found.damage is not None and not found.damage.recoverable:
         sys.exit(1)
 
 
@@ -218,7 +219,7 @@ def _json(found: object) -> bytes:
 
 def _count(log: Path) -> int:
     found = verify(log)
-    if found.kind is not None and not found.torn:
+    if found.kind is not None and not found.recoverable:
         raise LogCorrupt(found.path, found.line or 1, found.offset or 0, found.kind, found.found or "")
     return found.events
 

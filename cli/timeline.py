@@ -37,10 +37,10 @@ def verification(found: Verification) -> str:
         )
         size = f"{found.events:,} events, {found.bytes:,} bytes, {found.segments} segments"
         return f"ok: {size}, h {found.last_hash[:12]}…{witness}"
-    what = "torn" if found.torn else "corrupt"
+    what = "torn by a crash" if found.recoverable else "corrupt"
     advice = (
-        "a crash explains this; the next session moves it to .torn and goes on"
-        if found.torn or found.kind == "newline"
+        "a crash explains this; the next session puts it right and goes on"
+        if found.recoverable
         else "`cc log repair` moves it, and all that follows, to .torn"
     )
     return (

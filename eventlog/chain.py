@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from continualcode.eventlog.ack import Ack, read_ack
-from continualcode.eventlog.damage import Damage, diagnose
+from continualcode.eventlog.damage import Damage, acked, diagnose
 from continualcode.eventlog.line import FORMAT, GENESIS, MAX_LINE, TAIL, LogHeader, follows, hash_of
 from continualcode.eventlog.segments import segment_paths
 
@@ -126,7 +126,7 @@ class Walk:
         self.damage = diagnose(
             self.paths, place.segment, place.line + 1, place.offset, place.seq, place.h, self.ack, line
         )
-        if self.damage.kind == "newline" and not self.damage.torn and place.line:
+        if self.damage.kind == "newline" and acked(self.ack, place.segment, place.offset) and place.line:
             self.unended = line
 
     def _check_end(self) -> None:

@@ -15,7 +15,7 @@ from continualcode.eventlog.line import MAX_LINE, TAIL, follows, head_of
 
 KINDS = {
     "newline": "a whole line that lacks only its newline",
-    "cut": "the file ends within the line",
+    "torn": "the file ends within the line",
     "zeroed": "NUL bytes where text should be",
     "fused": "two lines in one",
     "malformed": "not the shape of a line",
@@ -33,19 +33,21 @@ KINDS = {
 class Damage:
     """The first damaged line: `line` is 1-based in the file `path`, `offset` is where it starts, in bytes.
 
-    `torn` is whether an interrupted write explains it: nothing proves that it was ever acknowledged.
+    `recoverable`: the next writer puts it right by itself, losing nothing that was acknowledged. Either a
+    crash explains it, and nothing proves that it was ever acknowledged, or only the last newline lacks.
     """
 
     path: Path
     line: int
     offset: int
     kind: str
-    torn: bool
+    recoverable: bool
     found: str
 
     def error(self) -> LogCorrupt:
         """As the error that a reader raises."""
-        return LogCorrupt(self.path, self.line, self.offset, self.kind, self.found)
+        hint = "" if self.kind == "header" else " (`cc log repair` moves it, and all that follows, aside)"
+        return LogCorrupt(self.path, self.line, self.offset, self.kind, self.found + hint)
 
 
 def diagnose(
@@ -75,7 +77,8 @@ def diagnose(
         )
     torn = not durable and not acked(ack, segment, offset)
     found = KINDS[kind] if torn else f"{KINDS[kind]}; {_proof(ack, segment, offset)}"
-    return Damage(path, line, offset, kind, torn, found)
+    recoverable = torn or (kind == "newline" and segment + 1 == len(paths))
+    return Damage(path, line, offset, kind, recoverable, found)
 
 
 def acked(ack: Ack | None, segment: int, offset: int) -> bool:
@@ -92,7 +95,7 @@ def _kind(bad: bytes, file: BinaryIO, seq: int, prev: bytes, *, is_header: bool)
     if not bad:
         return "missing"
     if not bad.endswith(b"\n") and len(bad) <= MAX_LINE:
-        return "newline" if follows(prev, bad + b"\n") else "zeroed" if b"\0" in bad else "cut"
+        return "newline" if follows(prev, bad + b"\n") else "zeroed" if b"\0" in bad else "torn"
     if b"\0" in bad:
         return "zeroed"
     head = head_of(bad)

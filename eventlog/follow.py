@@ -34,7 +34,7 @@ def follow(
             place = replace(walk.place)
             if place.seq > start_seq:
                 yield registry.decode(line)
-        if walk.damage is not None and not walk.damage.torn and walk.damage.kind != "newline":
+        if walk.damage is not None and not walk.damage.recoverable:
             raise walk.damage.error()
         if stop is not None and stop():
             return

@@ -114,7 +114,7 @@ def _events(path: Path) -> Iterator[tuple[Key, Opaque]]:
             of = found[1].decode()
         log, _, seq = of.rpartition(":")
         yield (time, log, int(seq)), msgspec.structs.replace(record, raw=body)
-    if walk.damage is not None and not walk.damage.torn:
+    if walk.damage is not None and (walk.unended or not walk.damage.recoverable):
         raise walk.damage.error()
 
 

@@ -32,7 +32,7 @@ def read(
             yield decode(line)
     if walk.unended and start_seq <= walk.place.seq < end:
         yield decode(walk.unended + b"\n")
-    elif walk.damage is not None and not walk.damage.torn:
+    elif walk.damage is not None and not walk.damage.recoverable:
         raise walk.damage.error()
 
 

@@ -115,7 +115,7 @@ def log_id(path: Path) -> str:
 
 def _explained(damage: Damage, place: Place, paths: list[Path]) -> bool:
     """Whether a crash explains this, and it is at the end: the rest of the log is this damage."""
-    return (damage.torn or damage.kind == "newline") and place.segment + 1 == len(paths)
+    return damage.recoverable and place.segment + 1 == len(paths)
 
 
 def _start(path: Path) -> Place:

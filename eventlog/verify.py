@@ -16,8 +16,8 @@ class Verification:
     """What `verify` found. `ok` is True where every line is whole and the acknowledged end is there.
 
     `line` (1-based), `offset` (bytes) and `path` say where the first damaged line is, `kind` and `found`
-    what it looks like. `torn` is True where a crash explains it: nothing says that it was ever
-    acknowledged, and the next writer will move it out of the way. `good_events` counts the events
+    what it looks like. `recoverable` is True where a crash explains it: nothing says that it was ever
+    acknowledged, and the next writer will put it right. `good_events` counts the events
     before it. `ack` is `ok`, `missing` or `foreign`: without the sidecar a log cut off between two lines,
     or damaged in its last batch alone, cannot be told from one that ended there.
     """
@@ -34,7 +34,7 @@ class Verification:
     line: int | None = None
     offset: int | None = None
     kind: str | None = None
-    torn: bool = False
+    recoverable: bool = False
     found: str | None = None
 
 
@@ -68,6 +68,6 @@ def verify(path: Path | str, *, progress: Progress | None = None) -> Verificatio
         line=damage.line if damage else None,
         offset=damage.offset if damage else None,
         kind=damage.kind if damage else None,
-        torn=damage.torn if damage else False,
+        recoverable=damage.recoverable if damage else False,
         found=damage.found if damage else None,
     )

@@ -104,13 +104,13 @@ def test_verify_answers_with_line_offset_and_kind(log: Path) -> None:
     code, out, _ = cc("log", "verify", log, "--json")
     found = json.loads(out)
     assert code == 1
-    assert {k: found[k] for k in ("ok", "line", "offset", "kind", "good_events", "torn")} == {
+    assert {k: found[k] for k in ("ok", "line", "offset", "kind", "good_events", "recoverable")} == {
         "ok": False,
         "line": 2,
         "offset": data.index(b"\n") + 1,
         "kind": "changed",
         "good_events": 0,
-        "torn": False,
+        "recoverable": False,
     }
     assert "`cc log repair`" in cc("log", "verify", log)[1]
 
@@ -119,7 +119,7 @@ def test_a_torn_last_line_is_said_to_be_torn(log: Path) -> None:
     with open(log, "ab") as file:
         file.write(b'{"t":"note_given","seq":5')
     code, out, _ = cc("log", "verify", log, "--json")
-    assert (code, json.loads(out)["torn"], json.loads(out)["line"]) == (1, True, 7)
+    assert (code, json.loads(out)["recoverable"], json.loads(out)["line"]) == (1, True, 7)
     assert seqs(cc("log", "show", log, "--json")[1]) == [0, 1, 2, 3, 4]
 
 

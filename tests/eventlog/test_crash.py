@@ -73,9 +73,9 @@ def kill_loop(folder: Path, registry: Registry, kills: int) -> str:
         acknowledged = before + told.stat().st_size
         told.unlink()
         found = verify(path)
-        torn += found.torn
+        torn += found.recoverable
         acks += acknowledged - before
-        assert found.ok or found.torn or found.kind == "newline", found
+        assert found.ok or found.recoverable, found
         submitted += fresh
         kept = check(path, registry, submitted, acknowledged)
         submitted = [*submitted[:kept], "after"]
@@ -260,8 +260,8 @@ def lose_power(folder: Path, registry: Registry, trials: int) -> tuple[int, int]
         log.close()
         disk.lose_power(chance, folder)
         found = verify(path)
-        assert found.ok or found.torn or found.kind == "newline", (trial, found)
-        torn += found.torn
+        assert found.ok or found.recoverable, (trial, found)
+        torn += found.recoverable
         events += check(path, registry, [text for batch in batches for text in batch], acknowledged)
         for old in folder.iterdir():
             old.unlink()

@@ -80,7 +80,7 @@ def test_cut_anywhere_is_noticed_at_its_line_where_the_end_was_acknowledged(fini
     for length in range(len(data)):
         path.write_bytes(data[:length])
         found = verify(finished)
-        assert not found.ok and not found.torn
+        assert not found.ok and found.recoverable == (found.kind == "newline")
         assert place(found) == (path, where[length] + 1, starts(lines)[where[length]])
 
 
@@ -194,14 +194,19 @@ def test_nul_bytes_at_the_tail_are_noticed(finished: Path, witness: bool) -> Non
     lines = lines_of(path)
     path.write_bytes(b"".join(lines) + bytes(700))
     found = verify(finished)
-    assert (found.line, found.kind, found.torn, found.good_events) == (len(lines) + 1, "zeroed", True, 5)
+    assert (found.line, found.kind, found.recoverable, found.good_events) == (
+        len(lines) + 1,
+        "zeroed",
+        True,
+        5,
+    )
 
 
 def test_a_segment_that_is_gone_is_missed(finished: Path) -> None:
     last = segment_paths(finished)[1]
     kept = last.read_bytes()
     last.unlink()
-    assert (verify(finished).kind, verify(finished).torn) == ("missing", False)
+    assert (verify(finished).kind, verify(finished).recoverable) == ("missing", False)
     last.with_name(last.name[:-1] + "2").write_bytes(kept)
     found = verify(finished)
     assert (found.kind, found.path, found.line) == ("missing", last, 1)
@@ -217,7 +222,7 @@ def test_a_chain_computed_anew_is_not_the_one_that_was_acknowledged(
     for mine, theirs in zip(segment_paths(finished), segment_paths(ram / "other"), strict=True):
         mine.write_bytes(theirs.read_bytes())
     found = verify(finished)
-    assert not found.ok and (found.kind, found.torn) == ("rewritten", False)
+    assert not found.ok and (found.kind, found.recoverable) == ("rewritten", False)
 
 
 def test_the_sidecar_of_another_log_says_nothing(finished: Path, registry: Registry, ram: Path) -> None:

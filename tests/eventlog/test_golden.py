@@ -102,7 +102,7 @@ def test_rewriting_an_unknown_record_changes_its_seq_and_d_and_nothing_else(
 def test_another_format_is_refused_by_its_number_and_never_repaired(golden: Path, registry: Registry) -> None:
     path = golden / "format2.jsonl"
     before = path.read_bytes()
-    assert (verify(path).kind, verify(path).torn) == ("header", False)
+    assert (verify(path).kind, verify(path).recoverable) == ("header", False)
     for work in (
         lambda: LogWriter.open(path, registry),
         lambda: list(read(path, registry)),

@@ -103,7 +103,7 @@ def test_a_reader_of_a_log_in_use_stops_at_the_last_whole_line(tmp_path: Path, r
         with open(tmp_path / "log", "ab") as file:  # what a write in progress looks like
             file.write(b'{"t":"note","seq":1,"d":1,"ts":"20')
         assert [r.seq for r in read(tmp_path / "log", registry)] == [0]
-        assert verify(tmp_path / "log").torn
+        assert verify(tmp_path / "log").recoverable
 
 
 def test_the_header_names_the_log(finished: Path, tmp_path: Path) -> None:
