@@ -50,7 +50,8 @@ def tiny_model() -> Any:
             max_position_embeddings=128,
             initializer_range=0.4,
         )
-        return LlamaForCausalLM(config).float()
+        model: Any = LlamaForCausalLM(config)
+        return model.float()
 
 
 def tiny_adapter(seed: int = 0) -> Adapter:
@@ -76,6 +77,12 @@ def new_adapter() -> Callable[..., Adapter]:
 @pytest.fixture
 def adapter() -> Adapter:
     return tiny_adapter()
+
+
+@pytest.fixture
+def new_learner() -> Callable[[Adapter], Learner]:
+    """Makes a learner of an adapter."""
+    return lambda adapter: Learner(adapter, Listed())
 
 
 @pytest.fixture

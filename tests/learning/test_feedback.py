@@ -67,13 +67,12 @@ def decision(**changes: Any) -> DecisionMade:
     return DecisionMade(**{**fields, **changes})
 
 
-def ran(**changes: Any) -> ToolRan:
-    return ToolRan(**{"id": "r1", "call_id": "p1", "output": "E assert 4 == 5", "success": False, **changes})
+def ran(feedback: str | None = None) -> ToolRan:
+    return ToolRan(id="r1", call_id="p1", output="E assert 4 == 5", success=False, feedback=feedback)
 
 
 def test_the_plugin_registers_its_kinds() -> None:
-    found = Plugins(installed=False).collect("register_feedback", lambda kind: str(kind.kind))
-    assert {"deny", "edit", "tool_failure"} <= found.keys()
+    assert {"deny", "edit", "tool_failure"} <= Plugins(installed=False).feedback().keys()
 
 
 # -- deny --------------------------------------------------------------------------------------------

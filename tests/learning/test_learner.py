@@ -1,7 +1,7 @@
 """The learner on a tiny transformer: what a look says, what a step does, and what changes nothing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -44,6 +44,14 @@ def by_hand(adapter: Adapter, example: Example, allowed: Tensor | None = None) -
     return score(example.prompt_ids), score(example.teacher_ids)
 
 
+def numbers(values: Tensor) -> list[float]:
+    return [float(value) for value in values]
+
+
+def length(vector: Tensor) -> float:
+    return float(vector.square().sum().sqrt())
+
+
 # -- Looking -----------------------------------------------------------------------------------------
 
 
@@ -56,11 +64,11 @@ def test_a_look_says_what_two_plain_forward_passes_say(
     student, teacher = by_hand(adapter, one)
     report = looked(learner, one, divergence=divergence)
     expected = o.divergence(student, teacher, objective)
-    assert report.divergences[0] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert report.divergences[0] == pytest.approx(numbers(expected), abs=1e-5)
     assert report.divergence == pytest.approx(float(expected.mean()), abs=1e-5)
     tokens = torch.tensor(one.completion_ids)[:, None]
     advantages = (teacher - student).gather(1, tokens)[:, 0]
-    assert report.advantages[0] == pytest.approx(advantages.tolist(), abs=1e-5)
+    assert report.advantages[0] == pytest.approx(numbers(advantages), abs=1e-5)
 
 
 def test_a_look_steps_nowhere(adapter: Adapter, learner: Learner, example: Build) -> None:
@@ -95,7 +103,7 @@ def test_both_sides_are_renormalised_over_what_the_grammar_allows(
     for row, ids in zip(allowed, GRAMMAR.split("|"), strict=True):
         row[[int(i) for i in ids.split()]] = True
     student, teacher = by_hand(adapter, one, allowed)
-    assert looked(learner, one).divergences[0] == pytest.approx(o.kl(teacher, student).tolist(), abs=1e-5)
+    assert looked(learner, one).divergences[0] == pytest.approx(numbers(o.kl(teacher, student)), abs=1e-5)
 
 
 def test_forced_positions_are_zero_and_dilute_nothing(learner: Learner, example: Build) -> None:
@@ -175,6 +183,37 @@ def test_the_same_prompt_has_no_advantage_and_nothing_to_learn(learner: Learner,
     assert report.loss == 0.0 and not report.stepped
 
 
+class Shifted(Adapter):
+    """An adapter that answers one position late: for every prompt, or the first one asked for only."""
+
+    def __init__(self, adapter: Adapter, times: float) -> None:
+        vars(self).update(vars(adapter))
+        self._times = times
+
+    def logits(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
+        self._times -= 1
+        late = 1 if self._times >= 0 else 0
+        return super().logits(ids, [place + late for place in at])
+
+
+def test_a_teacher_one_position_off_fails_the_invariant(
+    adapter: Adapter, new_learner: Callable[[Adapter], Learner], example: Build
+) -> None:
+    """The test of the test above: a shifted teacher is far from an advantage of zero."""
+    report = looked(new_learner(Shifted(adapter, times=1)), example(teacher_ids=(1, 2, 3, 4)))
+    assert max(map(abs, report.advantages[0])) > 0.1
+
+
+def test_both_sides_one_position_off_disagree_with_what_was_sampled(
+    adapter: Adapter, learner: Learner, new_learner: Callable[[Adapter], Learner], example: Build
+) -> None:
+    """A shift that both share cancels in the advantages, but gives on-policy tokens a ratio that is not 1."""
+    one, shifted = example(), new_learner(Shifted(adapter, math.inf))
+    right, wrong = (looked(who, one, ratio_clip=1e9) for who in (learner, shifted))
+    assert right.loss == pytest.approx(right.divergence, rel=1e-4)
+    assert wrong.loss != pytest.approx(wrong.divergence, rel=0.1)
+
+
 # -- Stepping ----------------------------------------------------------------------------------------
 
 
@@ -241,8 +280,8 @@ def test_the_gradient_is_clipped_to_its_norm(adapter: Adapter, learner: Learner,
     batch = learner.prepare([one], Objective(), Optimiser(grad_clip=1e-3))
     report = learner.step(batch, stop_below=0.0)
     moments = [t.flatten() for n, t in learner.snapshot().moments.items() if n.endswith("exp_avg")]
-    assert report.grad_norm == pytest.approx(float(free.norm()), rel=1e-4)
-    assert float((torch.cat(moments) / 0.1).norm()) == pytest.approx(1e-3, rel=1e-2)
+    assert report.grad_norm == pytest.approx(length(free), rel=1e-4)
+    assert length(torch.cat(moments) / 0.1) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_an_adamw_step_is_the_one_of_the_paper(adapter: Adapter, learner: Learner, example: Build) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from continualcode.core.data import Example, Objective, Optimiser
@@ -88,9 +89,13 @@ def test_a_loss_that_is_not_finite_names_the_example_and_the_position(
 def test_a_gradient_that_is_not_finite_names_the_example(
     adapter: Adapter, learner: Learner, example: Build
 ) -> None:
+    def explode(gradient: Tensor) -> Tensor:
+        return gradient * math.inf
+
     batch = begun(learner, example(correction="c7", sample="s9"))
     before = state(learner)
-    handle = adapter.parameters()[5].register_hook(lambda gradient: gradient * math.inf)
+    trained: Any = adapter.parameters()[5]
+    handle = trained.register_hook(explode)
     try:
         with pytest.raises(UpdateError, match="correction c7, sample s9: the gradient's norm is"):
             learner.step(batch, stop_below=0.0)
@@ -144,7 +149,8 @@ def test_an_interrupt_leaves_nothing_behind(
     if where == "forward":
         handle = adapter.model.get_input_embeddings().register_forward_hook(interrupt)
     else:
-        handle = adapter.parameters()[5].register_hook(interrupt)
+        trained: Any = adapter.parameters()[5]
+        handle = trained.register_hook(interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             learner.step(batch, stop_below=0.0)

@@ -1,6 +1,7 @@
 """The arithmetic of the objectives: golden numbers, invariants, gradients."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,6 +21,11 @@ def logs(*probabilities: float) -> Tensor:
 
 def random_logits(seed: int, positions: int = 3, tokens: int = 7) -> Tensor:
     return torch.randn(positions, tokens, dtype=F64, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+def both(change: Callable[[Tensor], Tensor], sides: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The same done to the student's side and to the teacher's."""
+    return change(sides[0]), change(sides[1])
 
 
 TWO = logs(0.8, 0.2), logs(0.5, 0.5)
@@ -51,10 +57,10 @@ def test_golden_numbers_of_two_tokens(alpha: float, expected: float) -> None:
 def test_golden_numbers_of_the_top_two_of_four(
     alpha: float, full: float, tail: float, renormalised: float
 ) -> None:
-    top = tuple(side[:, :2] for side in FOUR)
+    top = both(lambda side: side[:, :2], FOUR)
     assert o.jsd(*FOUR, alpha).item() == pytest.approx(full, abs=5e-7)
-    assert o.jsd(*map(o.with_tail, top), alpha).item() == pytest.approx(tail, abs=5e-7)
-    again = (torch.log_softmax(side, -1) for side in top)
+    assert o.jsd(*both(o.with_tail, top), alpha).item() == pytest.approx(tail, abs=5e-7)
+    again = both(lambda side: torch.log_softmax(side, -1), top)
     assert o.jsd(*again, alpha).item() == pytest.approx(renormalised, abs=5e-7)
 
 
@@ -110,7 +116,9 @@ def test_a_tail_never_says_more_than_everything_and_the_same_from_v_minus_1(
 ) -> None:
     student, teacher = (o.log_probs(random_logits(s), 1.0) for s in (a, b))
     top = student.topk(k, dim=-1).indices
-    bucketed = o.jsd(*(o.with_tail(side.gather(1, top)) for side in (student, teacher)), DIVERGENCES[name])
+    bucketed = o.jsd(
+        *both(lambda side: o.with_tail(side.gather(1, top)), (student, teacher)), DIVERGENCES[name]
+    )
     full = o.jsd(student, teacher, DIVERGENCES[name])
     assert (bucketed <= full + 1e-6).all()
     if k >= 6:
@@ -122,8 +130,9 @@ def test_a_grammar_is_the_same_as_a_smaller_vocabulary(a: int, b: int, name: str
     keep = torch.tensor([1, 3, 4])
     allowed = torch.zeros(3, 7, dtype=torch.bool)
     allowed[:, keep] = True
-    masked = (o.log_probs(random_logits(s), 1.0, allowed) for s in (a, b))
-    small = (o.log_probs(random_logits(s)[:, keep], 1.0) for s in (a, b))
+    logits = random_logits(a), random_logits(b)
+    masked = both(lambda side: o.log_probs(side, 1.0, allowed), logits)
+    small = both(lambda side: o.log_probs(side[:, keep], 1.0), logits)
     assert torch.allclose(o.jsd(*masked, DIVERGENCES[name]), o.jsd(*small, DIVERGENCES[name]), atol=1e-12)
 
 
@@ -182,7 +191,7 @@ def test_masked_tokens_never_make_nan(alpha: float) -> None:
     logits = torch.tensor([[1.0, 2.0, -3.0], [0.0, 5.0, 1.0]], requires_grad=True)
     teacher = o.log_probs(torch.tensor([[0.5, -2.0, 1.0], [3.0, 1.0, 0.0]]), 1.0, allowed)
     losses = o.jsd(o.log_probs(logits, 1.0, allowed), teacher, alpha)
-    losses.sum().backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves it untyped
+    torch.autograd.backward(losses.sum())
     assert losses.isfinite().all()
     assert losses[1].abs() < 1e-7  # one token allowed
     assert logits.grad is not None and logits.grad.isfinite().all()
@@ -194,7 +203,7 @@ def test_logits_of_40_against_0_are_finite(alpha: float) -> None:
     logits = torch.tensor([[40.0, 0.0, 0.0]], requires_grad=True)
     teacher = o.log_probs(torch.tensor([[0.0, 0.0, 40.0]]), 1.0)
     loss = o.jsd(o.log_probs(logits, 1.0), teacher, alpha)
-    loss.sum().backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves it untyped
+    torch.autograd.backward(loss.sum())
     assert loss.isfinite().all()
     assert logits.grad is not None and logits.grad.isfinite().all()
 
@@ -219,7 +228,7 @@ def test_the_importance_ratio_is_1_on_policy_clipped_above_and_constant() -> Non
     now = torch.tensor([-1.0, -1.0, -1.0, 0.0], requires_grad=True)
     then = torch.tensor([-1.0, -1.5, -5.0, -500.0])
     ratio = o.importance_ratio(now, then, 2.0)
-    assert ratio.tolist() == pytest.approx([1.0, math.exp(0.5), 2.0, 2.0])
+    assert [float(r) for r in ratio] == pytest.approx([1.0, math.exp(0.5), 2.0, 2.0])
     assert not ratio.requires_grad
     assert o.importance_ratio(torch.tensor([-900.0]), torch.tensor([0.0]), 2.0).item() == pytest.approx(
         math.exp(-20)
