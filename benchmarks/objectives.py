@@ -4,8 +4,8 @@
 
 LOG is a session with at least one update (`make demo` leaves one). For each arm the policy goes back to the
 base weights, carries out the log's first plan with another objective, and is asked, with the correction
-*absent*, which tool it would call: on the corrected prompt, on held-out prompts of the same kind, and on controls whose
-right tool is another one. One seed, one rule: a lead, not a result.
+*absent*, which tool it would call: on the corrected prompt, on held-out prompts of the same kind, and on
+controls whose right tool is another one. One seed, one rule: a lead, not a result.
 
 Expected beforehand: the sampled token alone pushes the denied call down and the wanted one hardly up; full
 distributions raise the wanted one; what they raise leaks to the controls a little.
