@@ -30,7 +30,7 @@ from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Tool
 from continualcode.core.replay import Replayer, trainers_of
 from continualcode.core.transcript import Transcript
 from continualcode.core.workspace import Workspace
-from continualcode.eventlog import LogWriter, Record, read
+from continualcode.eventlog import LogWriter, Record, Redactor, read
 
 R = TypeVar("R", bound=Record)
 
@@ -131,12 +131,13 @@ def open_session(
     policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, screen.progress)
     if config.session.train:
         require(trainer, policy)
+    redact = Redactor.from_environment()
     if resume:
         replayer = Replayer(policy, trainers_of(plugins), feedback=feedback, progress=screen.progress)
         replayer.run(read(log, registry))
-        transcript, writer = replayer.transcript, LogWriter.open(log, registry)
+        transcript, writer = replayer.transcript, LogWriter.open(log, registry, redact=redact)
     else:
-        transcript, writer = Transcript(feedback), LogWriter.create(log, registry)
+        transcript, writer = Transcript(feedback), LogWriter.create(log, registry, redact=redact)
     session = Session(
         config=config,
         plugins=plugins,

@@ -1,5 +1,6 @@
 """The engine: what is in the log after which action, and in which order."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from continualcode.core.plugins import Plugins
 from continualcode.core.review import Answer, Ruling
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
-from continualcode.eventlog import Record, read
+from continualcode.eventlog import LogHeld, Record, read
 
 READ = Call(tool="read", arguments={"path": "a.txt"})
 WRITE = Call(tool="write", arguments={"path": "b.txt", "content": "new\n"})
@@ -339,3 +340,27 @@ def test_records_of_a_plugin_are_written_and_read_back(workspace: Path) -> None:
     (mood,) = (r for r in read(session.log.path, event_registry((Mood,))) if isinstance(r, Mood))
     assert mood.text == "good"
     assert any(type(r).__name__ == "Opaque" for r in read(session.log.path, event_registry()))
+
+
+def test_a_secret_of_the_environment_reaches_neither_the_log_nor_the_model(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "correct-horse-battery")
+    (workspace / "a.txt").write_text("key = correct-horse-battery\n")
+    session = open_scripted(workspace, [READ, "done"], ui=ScriptedUI(["go"]))
+    ran(session)
+    assert "correct-horse" not in session.log.path.read_text()
+    assert any("«redacted: SOME_API_KEY»" in m.text for m in session.transcript.messages)
+
+
+def test_the_log_is_readable_by_its_owner_alone(workspace: Path) -> None:
+    session = open_scripted(workspace, ui=ScriptedUI())
+    ran(session)
+    assert session.log.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_session_on_one_log_is_told_who_holds_it(workspace: Path) -> None:
+    session = open_scripted(workspace, ui=ScriptedUI())
+    with pytest.raises(LogHeld, match=str(os.getpid())):
+        open_scripted(workspace, ui=ScriptedUI(), log=session.log.path, resume=True)
+    ran(session)
