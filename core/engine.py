@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from continualcode.core.data import Sample, ToolResult, UpdateOutcome
-from continualcode.core.errors import ContinualCodeError, nearest
+from continualcode.core.errors import ContinualCodeError, UsageError, nearest
 from continualcode.core.events import (
     ContextBuilt,
     DecisionMade,
@@ -67,6 +67,8 @@ def turn(session: Session) -> None:
         session.ui.message(f"stopped after {session.config.session.max_turns} calls (session.max_turns)")
     except KeyboardInterrupt:
         session.append(TurnInterrupted())
+    except UsageError as error:  # such as a conversation that has outgrown the model's context
+        session.ui.message(f"The turn ends here: {error}")
 
 
 def learn(session: Session) -> None:

@@ -9,6 +9,7 @@ from continualcode import hookimpl
 from continualcode.core import engine
 from continualcode.core.config import Config, SessionConfig
 from continualcode.core.data import Call, ToolResult
+from continualcode.core.errors import UsageError
 from continualcode.core.events import (
     CorrectionGiven,
     DecisionMade,
@@ -364,3 +365,13 @@ def test_a_second_session_on_one_log_is_told_who_holds_it(workspace: Path) -> No
     with pytest.raises(LogHeld, match=str(os.getpid())):
         open_scripted(workspace, ui=ScriptedUI(), log=session.log.path, resume=True)
     ran(session)
+
+
+def test_a_prompt_that_cannot_be_sampled_from_ends_the_turn_not_the_session(workspace: Path) -> None:
+    class Full(ScriptedPolicy):
+        def render(self, messages: object, tools: object) -> tuple[int, ...]:
+            raise UsageError("the prompt has 9000 tokens, the context 8192")
+
+    ui = ScriptedUI(["go", "/tools"])
+    ran(open_scripted(workspace, ui=ui, policy=Full()))
+    assert "9000 tokens" in ui.messages[0] and "edit_lines" in ui.messages[1]
