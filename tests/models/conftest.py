@@ -56,8 +56,7 @@ MakeTokenizer: TypeAlias = Callable[[str], Any]
 MakePolicy: TypeAlias = Callable[..., LocalPolicy]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: needs a real model, or more than a second")
+def pytest_configure() -> None:
     settings.register_profile("untimed", deadline=None)  # how fast the machine is, is no fact about the code
     settings.load_profile("untimed")
 

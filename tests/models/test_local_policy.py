@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from continualcode.core.data import Example, Message, Objective, Optimiser, SamplingParams, ToolSpec
 from continualcode.core.errors import ConfigError, ModelUnavailable
 from continualcode.core.protocols import Policy
 from continualcode.plugins.models import local
+from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.policy import LocalPolicy
+from continualcode.plugins.models.local.prefix import Prefix
 
 MakePolicy = Callable[..., LocalPolicy]
 USER = Message(role="user", text="Fix the test.")
@@ -226,6 +229,37 @@ def test_a_real_model_learns_from_its_own_correction(
     second = smollm.step(batch, stop_below=math.inf)
     smollm.restore(snapshot)
     assert second.divergence < first.divergence
+
+
+@pytest.mark.slow
+def test_a_real_prompt_has_the_ids_of_transformers_own_template(smollm: LocalPolicy) -> None:
+    auto: Any = AutoTokenizer
+    tokenizer = auto.from_pretrained(store.resolve("smollm2-135m").folder)
+    said = Message(role="assistant", text="Sure:\n\n```python\nx = 1\n```")
+    messages = [Message(role="system", text="Be brief."), USER, said, TOLD]
+    turns = [{"role": m.role, "content": m.text} for m in messages]
+    golden = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert list(smollm.render(messages, ())) == golden
+
+
+@pytest.mark.slow
+def test_a_real_conversation_goes_on_from_what_was_computed(
+    smollm: LocalPolicy, tools: tuple[ToolSpec, ...]
+) -> None:
+    prompt, inside = smollm.render([USER], tools), smollm_inside(smollm)
+    sample = smollm.sample(prompt, smollm.grammar(tools), SamplingParams(max_tokens=60))
+    said = Message(role="assistant", text=sample.text)
+    longer = smollm.render([USER, said, Message(role="tool", text="ok")], tools)
+    assert longer[: len(prompt) + len(sample.token_ids)] == prompt + sample.token_ids
+    before = inside.computed
+    smollm.sample(longer, None, SamplingParams(max_tokens=1))
+    assert inside.computed - before < len(longer) - len(prompt)
+
+
+def smollm_inside(policy: Any) -> Prefix:
+    """What the policy keeps."""
+    prefix: Prefix = policy._prefix
+    return prefix
 
 
 @pytest.mark.slow

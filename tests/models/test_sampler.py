@@ -328,6 +328,15 @@ def test_tool_probabilities_without_a_grammar_count_every_token(
     assert all(free[name] < bound[name] for name in free)
 
 
+def test_a_tool_may_be_called_as_a_field_of_the_call_is(policy: LocalPolicy) -> None:
+    named = tuple(
+        ToolSpec(name=name, description="", parameters={"type": "object", "properties": {}})
+        for name in ("name", "arguments")
+    )
+    found = policy.tool_probabilities(policy.render([USER], named), policy.grammar(named[:1]), named)
+    assert found["name"] > 0.0 == found["arguments"]
+
+
 def test_a_tool_that_the_grammar_does_not_have_is_impossible(
     policy: LocalPolicy, tools: tuple[ToolSpec, ...]
 ) -> None:

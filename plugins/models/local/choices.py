@@ -6,6 +6,7 @@ of a name; they are not counted, so the sum over all tools can be less than 1. T
 tokens, and each distinct beginning goes through the model once.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -58,7 +59,8 @@ def probabilities(
 def spelled(tool: str, walk: Walk, codec: Codec, format_call: Callable[[Call], str]) -> list[Choice] | None:
     """The choices on the way to a call of `tool`, from the start of `walk`; None: the grammar has none."""
     text = format_call(Call(tool=tool, arguments={}))
-    end = text.index(f'"{tool}"') + len(f'"{tool}"')
+    name = f": {json.dumps(tool, ensure_ascii=False)}"
+    end = text.index(name) + len(name)
     path: list[int] = []
     choices: list[Choice] = []
     while len(said := codec.decode(path)) < end:

@@ -46,14 +46,13 @@ class Sampler:
         Its ids hold the end token if it came to its end; its text does not. `on_text` gets the text in
         pieces of whole characters, which joined are the sample's text.
         """
-        room = self.room(prompt_ids)
-        most = min(params.max_tokens, room)
+        most = min(params.max_tokens, self.room(prompt_ids))
         generator = torch.Generator().manual_seed(params.seed)
         walk = self._constraint.walk(grammar)
         stream = Stream(self._codec, on_text)
         ids: list[int] = []
         logprobs: list[float] = []
-        started = decoding = time.perf_counter()
+        started, prefilled = time.perf_counter(), None
         stop: StopReason = "length"
         try:
             while len(ids) < most and not walk.ended:
@@ -64,7 +63,7 @@ class Sampler:
                     logprobs.append(0.0)
                 if not forced:
                     logits = self._prefix.logits([*prompt_ids, *ids], cancelled=cancelled)
-                    decoding = time.perf_counter() if decoding == started else decoding
+                    prefilled = prefilled or time.perf_counter()
                     token, logprob = draw(logits[0], allowed, params.temperature, generator)
                     walk.take(token)
                     ids.append(token)
@@ -75,13 +74,14 @@ class Sampler:
         if walk.ended:
             stop = "end"
         text = stream.finish(ids[:-1] if walk.ended else ids)
+        prefilled = prefilled or started
         return Sample(
             token_ids=tuple(ids),
             logprobs=tuple(logprobs),
             text=text,
             stop=stop,
-            prefill_seconds=decoding - started,
-            decode_seconds=time.perf_counter() - decoding,
+            prefill_seconds=prefilled - started,
+            decode_seconds=time.perf_counter() - prefilled,
         )
 
     def room(self, prompt_ids: Sequence[int]) -> int:
