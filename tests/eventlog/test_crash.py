@@ -65,7 +65,9 @@ def kill_loop(folder: Path, registry: Registry, kills: int) -> str:
 
         before = len(submitted)
         pid = child(work)
-        while not told.exists() and not os.waitpid(pid, os.WNOHANG)[0]:
+        deadline = time.monotonic() + 60
+        while not told.exists():  # not reaped before it is killed: its pid stays its own
+            assert time.monotonic() < deadline, "the writer did not come up"
             time.sleep(0)
         time.sleep(chance.random() ** 2 * 0.02)
         os.kill(pid, signal.SIGKILL)
