@@ -172,9 +172,20 @@ def forget_(log: Path, digests: tuple[str, ...], seqs: tuple[int, ...], as_json:
 @log.command(name="export")
 @LOG
 @click.option(
-    "--form", type=click.Choice(["conversational", "text"]), default="conversational", show_default=True
+    "--form",
+    type=click.Choice(["conversational", "text"]),
+    default="conversational",
+    show_default=True,
+    help="Messages with roles, or the prompt and the completion as text.",
 )
-@click.option("--format", "kind", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "parquet"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON Lines, or a Parquet file.",
+)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="A new file; else standard output."
 )

@@ -39,8 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def tiny_model() -> Any:
     """A random Llama: 2 layers, 16 wide, 50 tokens; sharp enough that its distributions differ."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType]  # as is its context manager
+        torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # torch leaves `seed` untyped
         config = LlamaConfig(
             vocab_size=VOCABULARY,
             hidden_size=16,
@@ -117,6 +117,7 @@ def example(adapter: Adapter) -> Callable[..., Example]:
             **changes,
         }
         old = sampled_logprobs(adapter, fields["prompt_ids"], fields["completion_ids"])
-        return Example(**{"sampled_logprobs": old, **fields})
+        fields.setdefault("sampled_logprobs", old)
+        return Example(**fields)
 
     return build
