@@ -134,7 +134,7 @@ def policy(make_policy: MakePolicy) -> LocalPolicy:
 @pytest.fixture(scope="session")
 def smollm() -> LocalPolicy:
     """The smallest real model; its first use on a machine downloads it."""
-    return LocalPolicy("smollm2-135m", {})
+    return LocalPolicy("smollm2-135m", {"threads": 1})  # more would wait for each other on a busy machine
 
 
 @pytest.fixture(scope="session")
