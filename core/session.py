@@ -133,9 +133,15 @@ def open_session(
         require(trainer, policy)
     redact = Redactor.from_environment()
     if resume:
+        # Opened first: a log that another session holds is refused before anything is trained.
+        writer = LogWriter.open(log, registry, redact=redact)
         replayer = Replayer(policy, trainers_of(plugins), feedback=feedback, progress=screen.progress)
-        replayer.run(read(log, registry))
-        transcript, writer = replayer.transcript, LogWriter.open(log, registry, redact=redact)
+        try:
+            replayer.run(read(log, registry))
+        except BaseException:
+            writer.close()
+            raise
+        transcript = replayer.transcript
     else:
         transcript, writer = Transcript(feedback), LogWriter.create(log, registry, redact=redact)
     session = Session(

@@ -1,4 +1,4 @@
-"""The tools in a whole session, on a scripted model: what they report is in the log, and comes back from it."""
+"""The tools in a whole session, on a scripted model: what they report is in the log, and read back."""
 
 from pathlib import Path
 

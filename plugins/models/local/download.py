@@ -5,10 +5,12 @@ download --no-deps` (which reads the user's index, proxy and certificates), are 
 are deleted as soon as their payload has been appended to the file.
 """
 
+import contextlib
 import errno
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -174,11 +176,10 @@ def _require(alias: Alias, size: int, sha256: str, where: str) -> None:
 
 def _largest(folder: Path) -> int:
     sizes = [0]
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size)
-        except FileNotFoundError:  # pip removes what it no longer needs
-            continue
+    for parent, _, names in os.walk(folder):  # passes over folders that go away meanwhile
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # pip removes what it no longer needs
+                sizes.append(os.stat(os.path.join(parent, name)).st_size)
     return max(sizes)
 
 
