@@ -15,10 +15,10 @@ say where to go; and several small steps, as the first Adam step on an untrained
 by ±lr whatever the gradient's size. Left out: groups of attempts with rewards, older corrections mixed in
 (replay of experience), and the second half of an approved retry, the retry itself as an example.
 
-A limit: only what follows the sampled tokens is learned. Where the wanted call begins like an unwanted one, as
-`edit_lines` does like `edit`, a denied `write` teaches the first token that they share and little of the second.
-On Qwen2.5-Coder-0.5B six steps took P(edit or edit_lines) from .30 to .75, but P(edit_lines | either) only
-from .36 to .45; the teacher's is .95.
+A limit: only what follows the sampled tokens is learned. Where the wanted call begins like an unwanted one,
+as `edit_lines` does like `edit`, a denied `write` teaches the first token, which they share, and little of
+the second. On Qwen2.5-Coder-0.5B six steps took P(edit or edit_lines) from .30 to .75, but P(edit_lines)
+among the two only from .36 to .45; the teacher's is .95.
 
 Pure Python: the tensors are the policy's. An update is a function of the plan, which is logged, and of the
 weights that it starts from.
