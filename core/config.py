@@ -23,12 +23,17 @@ T = TypeVar("T")
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session runs. `approvals` = reads lets tools that cannot change anything run unasked."""
+    """How a session runs. `approvals` = reads lets tools that cannot change anything run unasked.
+
+    `snapshots`: record the workspace before and after each tool that can change it, so that /undo can put
+    files back.
+    """
 
     train: bool = True
     max_turns: int = 20
     approvals: Literal["ask", "reads"] = "ask"
     instructions: str = ""
+    snapshots: bool = True
 
 
 class PluginsConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,7 +77,7 @@ def learn(session: Session) -> None:
     if not corrections or not session.config.session.train:
         return
     policy, trainer, transcript = session.policy, session.trainer, session.transcript
-    before, clock = policy.snapshot(), time.perf_counter()
+    before, clock = session.lineage.keep(transcript.standing), time.perf_counter()
     try:
         plan = trainer.plan(corrections, transcript, policy)
         started = session.append(

@@ -9,6 +9,8 @@ A record's own `id` names it elsewhere: a sample is the id of its SampleTaken, a
 ToolProposed, a correction that of its CorrectionGiven, an update that of its UpdateStarted.
 """
 
+from typing import Literal
+
 from continualcode.core.data import (
     Arguments,
     Call,
@@ -67,8 +69,18 @@ class ExampleRef(Data, frozen=True):
 # -- The session ---------------------------------------------------------------------------------------
 
 
+class Parent(Data, frozen=True):
+    """Where a forked log comes from: it begins with the events 0 to `seq` of the log whose id is `log`."""
+
+    log: str
+    seq: int
+
+
 class SessionStarted(Record, frozen=True, kw_only=True, tag="session_started"):
-    """What everything after it is a function of. `weights` and `optimiser` are digests before any update."""
+    """What everything after it is a function of. `weights` and `optimiser` are digests before any update.
+
+    In a forked log (`parent`) this is the parent's own record, and everything but `parent` is as it was.
+    """
 
     product: str
     plugins: tuple[PluginInfo, ...]
@@ -78,16 +90,18 @@ class SessionStarted(Record, frozen=True, kw_only=True, tag="session_started"):
     workspace: str
     weights: str
     optimiser: str
+    parent: Parent | None = None
 
 
 class SessionResumed(Record, frozen=True, kw_only=True, tag="session_resumed"):
-    """A later process goes on with this log, on this stack, from these weights."""
+    """A later process goes on with this log, on this stack, from these weights, in this folder."""
 
     product: str
     plugins: tuple[PluginInfo, ...]
     config: dict[str, Json]
     stack: dict[str, str]
     weights: str
+    workspace: str = ""
 
 
 class ToolsOffered(Record, frozen=True, kw_only=True, tag="tools_offered"):
@@ -266,6 +280,57 @@ class UpdateFailed(Record, frozen=True, kw_only=True, tag="update_failed"):
     weights: str
 
 
+class UpdateReverted(Record, frozen=True, kw_only=True, tag="update_reverted"):
+    """The last update that stood stands no longer; the weights are those before it, whose digest this is.
+
+    The conversation goes on as it is. What the update was trained on is not trained on again.
+    """
+
+    update: str
+    weights: str
+
+
+# -- Going back ----------------------------------------------------------------------------------------
+
+
+class WorkspaceRecorded(Record, frozen=True, kw_only=True, tag="workspace_recorded"):
+    """The files of the workspace before or after something that can change them, by content.
+
+    `tree` is the digest of names, kinds, modes and contents (docs/sessions.md says what is left out);
+    empty where they could not be recorded, and `why` says why.
+    """
+
+    when: Literal["before", "after"]
+    tree: str
+    why: str = ""
+
+
+class Rewound(Record, frozen=True, kw_only=True, tag="rewound"):
+    """From here on the state is the one that stood after the event `to`; see `core.rewind`.
+
+    `weights` is the digest of then. `before` and `after` are the workspace's trees as found and as it is
+    to be: None where files stay as they are. `workspace_restored` follows when they are there.
+    """
+
+    to: int
+    how: Literal["undo", "redo", "resume"]
+    weights: str
+    before: str | None = None
+    after: str | None = None
+
+
+class WorkspaceRestored(Record, frozen=True, kw_only=True, tag="workspace_restored"):
+    """The files are as the record `rewound` said. `kept` are paths that could not be put back, with why.
+
+    `overwritten` are those that somebody had changed by hand since: how they were is in the tree `before`.
+    """
+
+    rewound: str
+    changed: int
+    overwritten: tuple[str, ...] = ()
+    kept: dict[str, str] = {}
+
+
 # -- Plugins -------------------------------------------------------------------------------------------
 
 
@@ -298,6 +363,10 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     UpdateStarted,
     UpdateApplied,
     UpdateFailed,
+    UpdateReverted,
+    WorkspaceRecorded,
+    Rewound,
+    WorkspaceRestored,
     PluginFailed,
 )
 

@@ -30,6 +30,7 @@ from continualcode.eventlog import Record
 
 if TYPE_CHECKING:
     from continualcode.core.review import Ruling
+    from continualcode.core.session import Session
     from continualcode.core.transcript import Transcript
 
 hookspec = pluggy.HookspecMarker("continualcode")
@@ -112,8 +113,9 @@ def run_tool(call: Call, context: ToolContext) -> ToolResult | None:
 
 
 @hookspec
-def event_appended(record: Record, transcript: "Transcript") -> Sequence[Record] | None:
+def event_appended(record: Record, transcript: "Transcript", session: "Session") -> Sequence[Record] | None:
     """A record is durable. What you return is appended with this record as its cause; None: nothing.
 
-    Each observer is isolated from the others. Not called in replay: what it returned is in the log.
+    Each observer is isolated from the others. `session` is for looking (where the workspace and the log are);
+    facts go through what you return. Not called in replay: what it returned is in the log.
     """

@@ -31,6 +31,7 @@ BUILTINS = {
     "feedback": "continualcode.plugins.feedback",
     "rules": "continualcode.plugins.rules",
     "commands": "continualcode.plugins.commands",
+    "rewind": "continualcode.plugins.rewind",
     "sdpo": "continualcode.plugins.trainers.sdpo",
     "local": "continualcode.plugins.models.local",
     "scripted": "continualcode.plugins.models.scripted",

@@ -17,12 +17,15 @@ from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import ReplayError
 from continualcode.core.events import (
     ExampleRef,
+    Rewound,
     SessionResumed,
     SessionStarted,
     UpdateApplied,
+    UpdateReverted,
     UpdateStarted,
     event_registry,
 )
+from continualcode.core.lineage import Lineage
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
 from continualcode.core.transcript import Transcript
@@ -136,6 +139,34 @@ def _example(ref: ExampleRef, transcript: Transcript) -> Example:
     )
 
 
+def retrain(
+    update: str,
+    transcript: Transcript,
+    policy: Policy,
+    trainer_of: TrainerOf,
+    progress: Callable[[int, int], None] | None = None,
+) -> UpdateOutcome:
+    """Carry the logged update `update` out again, on the weights that the policy has."""
+    started = transcript.updates[update]
+    trainer = trainer_of(started.trainer, started.settings)
+    return trainer.update(plan_of(started, transcript), policy, progress)
+
+
+def require_same_model(started: SessionStarted, policy: Policy) -> None:
+    """Refuse a policy that is not what the log was recorded on: another base, another adapter."""
+    if started.model.base != policy.model.base:
+        raise ReplayError(
+            f"the log was recorded on {started.model.name} (base {started.model.base[:12]}), "
+            f"the model given is {policy.model.name} (base {policy.model.base[:12]}); "
+            "weights can only be re-made from the same base"
+        )
+    if started.model.adapter != policy.model.adapter:
+        raise ReplayError(
+            f"the log was recorded with the adapter {started.model.adapter}, "
+            f"this policy has {policy.model.adapter}; give the same [model] options"
+        )
+
+
 class Replayer:
     """A fold that keeps a policy in step with a log. `transcript` and `report` are its state so far."""
 
@@ -152,14 +183,23 @@ class Replayer:
         self.report = ReplayReport()
         self._trainer_of = trainer_of
         self._progress = progress
+        self._lineage = Lineage(policy, self._train)
 
     def apply(self, record: Record) -> None:
         """Take one record into account; where it says that the weights moved, move them."""
         if isinstance(record, SessionStarted):
             self._start(record)
+        stood = self.transcript.standing
+        if isinstance(record, UpdateApplied):
+            self._lineage.keep(stood)
         self.transcript.apply(record)
         if isinstance(record, UpdateApplied):
             self._retrain(record)
+        elif isinstance(record, Rewound | UpdateReverted):
+            self._lineage.go(stood, self.transcript.standing)
+            self.report = msgspec.structs.replace(
+                self.report, weights=self.policy.weights(), logged=record.weights
+            )
         elif isinstance(record, SessionStarted | SessionResumed):
             here = self.policy.stack
             changed = {k: (v, here.get(k, "absent")) for k, v in record.stack.items() if here.get(k) != v}
@@ -176,35 +216,23 @@ class Replayer:
         return self.report
 
     def _start(self, started: SessionStarted) -> None:
-        if started.model.base != self.policy.model.base:
-            raise ReplayError(
-                f"the log was recorded on {started.model.name} (base {started.model.base[:12]}), "
-                f"the model given is {self.policy.model.name} (base {self.policy.model.base[:12]}); "
-                "weights can only be re-made from the same base"
-            )
-        if started.model.adapter != self.policy.model.adapter:
-            raise ReplayError(
-                f"the log was recorded with the adapter {started.model.adapter}, "
-                f"this policy has {self.policy.model.adapter}; give the same [model] options"
-            )
+        require_same_model(started, self.policy)
         self.policy.reset()
         weights = self.policy.weights()
         self.report = ReplayReport(weights=weights, logged=started.weights)
 
+    def _train(self, update: str) -> UpdateOutcome:
+        label, show = f"update {self.report.updates + 1}", self._progress
+        steps = (lambda done, most: show(label, done, most)) if show else None
+        return retrain(update, self.transcript, self.policy, self._trainer_of, steps)
+
     def _retrain(self, applied: UpdateApplied) -> None:
-        started = self.transcript.updates[applied.update]
-        trainer = self._trainer_of(started.trainer, started.settings)
-        number, steps = self.report.updates + 1, self._progress
-        outcome = trainer.update(
-            plan_of(started, self.transcript),
-            self.policy,
-            (lambda done, most: steps(f"update {number}", done, most)) if steps else None,
-        )
+        outcome = self._train(applied.update)
         weights = self.policy.weights()
         same = weights == applied.weights
         first = self.report.first_divergence
         self.report = ReplayReport(
-            updates=number,
+            updates=self.report.updates + 1,
             matched=self.report.matched + same,
             first_divergence=first if same or first else _divergence(applied, weights, outcome),
             weights=weights,

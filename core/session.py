@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from continualcode.core.config import Config
-from continualcode.core.errors import CapabilityMissing
+from continualcode.core.errors import CapabilityMissing, ReplayError
 from continualcode.core.events import (
     PluginFailed,
     SessionEnded,
@@ -25,10 +25,11 @@ from continualcode.core.events import (
     UpdateFailed,
     event_registry,
 )
+from continualcode.core.lineage import Lineage
 from continualcode.core.plugins import Plugins, Reply, failure
-from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Tool, Trainer
-from continualcode.core.replay import Replayer, trainers_of
-from continualcode.core.transcript import Transcript
+from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Progress, Tool, Trainer
+from continualcode.core.replay import require_same_model, retrain, trainers_of
+from continualcode.core.transcript import Transcript, fold
 from continualcode.core.workspace import Workspace
 from continualcode.eventlog import LogWriter, Record, Redactor, read
 
@@ -55,6 +56,7 @@ class Session:
     commands: dict[str, Command]
     policy: Policy
     trainer: Trainer
+    lineage: Lineage
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: bool = False
 
@@ -75,7 +77,9 @@ class Session:
             operators.error("ui failed", error=repr(error), seq=record.seq)
 
     def _observe(self, record: Record, depth: int) -> None:
-        for reply in self.plugins.ask("event_appended", record=record, transcript=self.transcript):
+        for reply in self.plugins.ask(
+            "event_appended", record=record, transcript=self.transcript, session=self
+        ):
             if reply.error is None and depth >= MAX_REACTIONS:
                 reply = Reply(
                     reply.plugin, None, RuntimeError(f"reactions to reactions, {depth} deep: cut here")
@@ -135,15 +139,20 @@ def open_session(
     if resume:
         # Opened first: a log that another session holds is refused before anything is trained.
         writer = LogWriter.open(log, registry, redact=redact)
-        replayer = Replayer(policy, trainers_of(plugins), feedback=feedback, progress=screen.progress)
         try:
-            replayer.run(read(log, registry))
+            transcript = fold(read(log, registry), feedback)
+            lineage = _lineage(policy, transcript, plugins, screen.progress)
+            if transcript.started is None:
+                raise ReplayError(f"{log}: holds no session_started: there is nothing to go on with")
+            require_same_model(transcript.started, policy)
+            policy.reset()
+            lineage.go((), transcript.standing)
         except BaseException:
             writer.close()
             raise
-        transcript = replayer.transcript
     else:
         transcript, writer = Transcript(feedback), LogWriter.create(log, registry, redact=redact)
+        lineage = _lineage(policy, transcript, plugins, screen.progress)
     session = Session(
         config=config,
         plugins=plugins,
@@ -156,10 +165,23 @@ def open_session(
         commands=commands,
         policy=policy,
         trainer=trainer,
+        lineage=lineage,
     )
     session.workspace.note_seen(transcript.seen)
     _append_start(session, resume)
     return session
+
+
+def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress: Progress) -> Lineage:
+    def train(update: str) -> None:
+        label = (
+            f"update {transcript.standing.index(update) + 1}" if update in transcript.standing else "again"
+        )
+        retrain(
+            update, transcript, policy, trainers_of(plugins), lambda done, most: progress(label, done, most)
+        )
+
+    return Lineage(policy, train)
 
 
 def _append_start(session: Session, resume: bool) -> None:
@@ -172,6 +194,7 @@ def _append_start(session: Session, resume: bool) -> None:
                 config=msgspec.to_builtins(session.config),
                 stack=dict(policy.stack),
                 weights=policy.weights(),
+                workspace=str(session.workspace.root),
             )
         )
         if (unfinished := transcript.unfinished_update()) is not None:

@@ -18,6 +18,7 @@ from continualcode.core.events import (
     NoteGiven,
     PromptSubmitted,
     PromptTokens,
+    Rewound,
     Rule,
     RuleAdded,
     RuleRemoved,
@@ -30,10 +31,17 @@ from continualcode.core.events import (
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
+    UpdateReverted,
     UpdateStarted,
+    WorkspaceRecorded,
+    WorkspaceRestored,
 )
 from continualcode.core.protocols import FeedbackType
+from continualcode.core.rewind import FileChanges, Mark, Step
 from continualcode.eventlog import Record, pack_u32, unpack_f32, unpack_u32
+
+FORWARD = (PromptSubmitted, NoteGiven, ContextCleared, ContextBuilt, SampleTaken, UpdateStarted)
+"""Records after which an undo can no longer be taken back: the session has gone on from there."""
 
 
 class SampledTurn(NamedTuple):
@@ -77,11 +85,22 @@ class Transcript:
         self.corrections: dict[str, CorrectionGiven] = {}
         self.updates: dict[str, UpdateStarted] = {}
         self.outcomes: dict[str, UpdateApplied | UpdateFailed] = {}
+        self.standing: tuple[str, ...] = ()
+        """The updates, by id and in order, that the weights at hand are made of."""
+        self.steps: tuple[Step, ...] = ()
+        """What can be undone, oldest first."""
+        self.undone: tuple[int, ...] = ()
+        """Seqs of the undos that can be taken back, the next one last."""
+        self.file_changes: list[FileChanges] = []
+        """Every change of the workspace that was recorded, in the order of time; going back adds to it."""
+        self.unrestored: Rewound | None = None
+        """Says how the workspace shall be, and it is not said yet that it is so: a crash came in between."""
+        self._marks: dict[int, Mark] = {}
         self._pending: dict[str, CorrectionGiven] = {}
         self._offers: dict[str, ToolsOffered] = {}
         self._offer = ""
         self._seen_by_sample: dict[str, tuple[list[Message], int]] = {}
-        self._notes: list[str] = []
+        self._notes: tuple[str, ...] = ()
         self._last_sample: str | None = None
         self._feedback = feedback or {}
 
@@ -177,6 +196,14 @@ class Transcript:
         """Corrections that no update has taken up yet, oldest first."""
         return tuple(self._pending.values())
 
+    def mark(self, seq: int) -> Mark:
+        """The state as it was after the event `seq`."""
+        try:
+            return self._marks[seq]
+        except KeyError:
+            last = max(self._marks, default=-1)
+            raise ReplayError(f"no event {seq} before this one: the log holds 0 to {last}") from None
+
     def unfinished_update(self) -> UpdateStarted | None:
         """The update that was running when the log ended; None: every update has its outcome."""
         last = next(reversed(self.updates.values()), None)
@@ -192,6 +219,22 @@ class Transcript:
 
     def apply(self, record: Record) -> None:
         """Take one record into account. Records of other kinds change nothing."""
+        self._fold(record)
+        self._marks[record.seq] = Mark(
+            messages=self.messages,
+            length=len(self.messages),
+            notes=self._notes,
+            seen=self.seen,
+            pending=self._pending,
+            weights=self.weights,
+            standing=self.standing,
+            steps=self.steps,
+        )
+
+    def _fold(self, record: Record) -> None:
+        """What a mark holds is replaced, never changed in place; the message list may also grow."""
+        if isinstance(record, FORWARD):
+            self.undone = ()
         match record:
             case SessionStarted():
                 self.started = record
@@ -204,9 +247,10 @@ class Transcript:
             case ContextBuilt():
                 self.messages = list(record.messages)
             case PromptSubmitted():
+                self.steps = (*self.steps, Step("turn", record.seq))
                 self.messages.append(Message(role="user", text=record.text))
             case NoteGiven():
-                self._notes.append(record.text)
+                self._notes = (*self._notes, record.text)
                 self.messages.append(Message(role="user", text=record.text))
             case SampleTaken():
                 self.samples[record.id] = record
@@ -221,12 +265,13 @@ class Transcript:
                 self._decide(record)
             case ToolRan():
                 self.results[record.call_id] = record
-                self.seen.update(record.seen)
+                self.seen = {**self.seen, **record.seen}
                 extra = f"\n{record.feedback}" if record.feedback and not record.success else ""
                 self.messages.append(Message(role="tool", text=record.output + extra))
             case ContextCleared():
+                self.steps = (*self.steps, Step("clear", record.seq))
                 self.messages = []  # a new list: samples hold on to the old one
-                self._notes.clear()
+                self._notes = ()
             case TurnInterrupted():
                 if self.messages and self.messages[-1].role == "assistant":
                     self.messages.append(Message(role="tool", text="Interrupted by the user."))
@@ -235,20 +280,48 @@ class Transcript:
             case RuleRemoved():
                 self.rules.pop(record.rule_id, None)
             case CorrectionGiven():
-                self.corrections[record.id] = self._pending[record.id] = record
+                self.corrections[record.id] = record
+                self._pending = {**self._pending, record.id: record}
             case UpdateStarted():
                 self.updates[record.id] = record
-                self._notes.clear()
+                self._notes = ()
             case UpdateApplied():
                 self.outcomes[record.update] = record
                 self.weights = record.weights
+                self.standing = (*self.standing, record.update)
                 self._settle(e.correction for e in self.updates[record.update].examples)
             case UpdateFailed():
                 if record.update is not None:
                     self.outcomes[record.update] = record
                 self._settle(record.corrections)
+            case UpdateReverted():
+                self.undone = (*self.undone, record.seq)
+                self.standing, self.weights = self.standing[:-1], record.weights
+            case WorkspaceRecorded():
+                self._record_files(record)
+            case Rewound():
+                self._rewind(record)
+            case WorkspaceRestored():
+                self.unrestored = None
             case _:
                 pass
+
+    def _rewind(self, rewound: Rewound) -> None:
+        mark = self.mark(rewound.to)
+        self.undone = self.undone[:-1] if rewound.how == "redo" else (*self.undone, rewound.seq)
+        self.messages = mark.messages[: mark.length]
+        self._notes, self.seen, self._pending = mark.notes, mark.seen, mark.pending
+        self.weights, self.standing, self.steps = mark.weights, mark.standing, mark.steps
+        if rewound.before is not None:
+            self.file_changes.append(FileChanges(rewound.seq, rewound.before, rewound.after))
+            self.unrestored = rewound
+
+    def _record_files(self, recorded: WorkspaceRecorded) -> None:
+        """Pairs: what comes after belongs to the last that came before, if there was one."""
+        if recorded.when == "before":
+            self.file_changes.append(FileChanges(recorded.seq, recorded.tree, None))
+        elif self.file_changes and self.file_changes[-1].after is None:
+            self.file_changes[-1] = self.file_changes[-1]._replace(after=recorded.tree)
 
     def _decide(self, decision: DecisionMade) -> None:
         self.decisions[decision.call_id] = decision
@@ -262,8 +335,8 @@ class Transcript:
             self.messages = [*self.messages[:-1], Message(role="assistant", call=edited)]
 
     def _settle(self, corrections: Iterable[str]) -> None:
-        for correction in corrections:
-            self._pending.pop(correction, None)
+        settled = set(corrections)
+        self._pending = {i: c for i, c in self._pending.items() if i not in settled}
 
 
 def fold(records: Iterable[Record], feedback: Mapping[str, FeedbackType] | None = None) -> Transcript:
