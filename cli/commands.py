@@ -9,6 +9,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "continualcode.cli.run:run",
         "Work on WORKSPACE with an agent that learns from your corrections.",
     ),
+    "sessions": (
+        "continualcode.cli.sessions:sessions",
+        "The sessions of this project, the last one first; `cc run --resume NAME` goes on with one.",
+    ),
     "replay": (
         "continualcode.cli.replay:replay",
         "Train again from LOG and the base model alone, through the same trainer.",

@@ -11,6 +11,7 @@ import msgspec
 from continualcode.cli import export as export_form
 from continualcode.cli import timeline
 from continualcode.cli.output import progress_on_stderr
+from continualcode.cli.tree import tree
 from continualcode.core.errors import UsageError
 from continualcode.core.events import event_registry
 from continualcode.eventlog import (
@@ -40,6 +41,9 @@ def progress(label: str) -> Callable[[int, int], None]:
 @click.group()
 def log() -> None:
     """Show, verify and take apart a log."""
+
+
+log.add_command(tree)
 
 
 @log.command(name="show")

@@ -35,16 +35,17 @@ def configuration(
     model: str | None = None,
     ui: dict[str, Any] | None = None,
     train: bool = True,
+    recorded: dict[str, Any] | None = None,
     modules: tuple[str, ...] = (),
     disable: tuple[str, ...] = (),
     sets: tuple[str, ...] = (),
 ) -> Config:
-    """Files, then flags, then --set, as one configuration."""
+    """Files, then flags, then --set, as one configuration. `recorded` is the model of a resumed session."""
     from platformdirs import user_config_path
 
     over: dict[str, Any] = {}
-    if model:
-        over["model"] = {"name": model}
+    if model or recorded:
+        over["model"] = {"name": model} if model else recorded
     if ui:
         over["ui"] = ui
     if not train:
@@ -54,13 +55,17 @@ def configuration(
     return load(project=project, user=user_config_path("continualcode"), sets=sets, over=over)
 
 
-def new_log(config: Config, workspace: Path) -> Path:
-    """Where a new session's log lies: named after the workspace and the time, in the user's data folder."""
+def log_folder(config: Config) -> Path:
+    """Where the logs of sessions lie."""
     from platformdirs import user_data_path
 
-    folder = (
-        Path(config.paths.sessions) if config.paths.sessions else user_data_path("continualcode") / "sessions"
-    )
+    given = config.paths.sessions
+    return Path(given).expanduser() if given else user_data_path("continualcode") / "sessions"
+
+
+def new_log(config: Config, workspace: Path, folder: Path | None = None) -> Path:
+    """Where a new session's log lies: named after the workspace and the time, in the user's data folder."""
+    folder = folder or log_folder(config)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     stem = f"{workspace.resolve().name or 'root'}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (f"{stem}{suffix}.jsonl" for suffix in ("", *(f"-{n}" for n in range(2, 10_000))))
@@ -68,7 +73,7 @@ def new_log(config: Config, workspace: Path) -> Path:
 
 
 @click.command()
-@click.argument("workspace", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
+@click.argument("workspace", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option("--ui", metavar="NAME", help="plain (default) or script, or a plugin's.")
 @click.option(
     "--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run this TOML unattended."
@@ -77,17 +82,27 @@ def new_log(config: Config, workspace: Path) -> Path:
 @click.option("--no-train", is_flag=True, help="Record corrections, but learn nothing.")
 @click.option("--log", "log_path", type=click.Path(path_type=Path), help="Where to write the log.")
 @click.option(
-    "--resume", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Go on with this log."
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[LOG[@SEQ]]",
+    help="Go on with this session (`cc sessions`), or with this project's last one; @SEQ: from that event.",
+)
+@click.option(
+    "--fork",
+    metavar="LOG@SEQ",
+    help="Begin a new session as that one was after that event; in a new WORKSPACE, the files as they were.",
 )
 @session_options
 def run(
-    workspace: Path,
+    workspace: Path | None,
     ui: str | None,
     script: Path | None,
     prompt: str | None,
     no_train: bool,
     log_path: Path | None,
-    resume: Path | None,
+    resume: str | None,
+    fork: str | None,
     model: str | None,
     modules: tuple[str, ...],
     disable: tuple[str, ...],
@@ -98,36 +113,47 @@ def run(
     Approve, edit or deny each tool call. A denial carries a correction: the model learns from it at
     once, and tries again with the new weights. Everything is in the log.
     """
+    from continualcode.cli.starting import Beginning, beginning
     from continualcode.core import engine
     from continualcode.core.plugins import Plugins
     from continualcode.core.session import open_session
 
-    if resume and log_path:
-        raise UsageError(f"--resume {resume} goes on with that log: --log {log_path} cannot be given as well")
     if script and ui:
         raise UsageError(f"--script {script} is a UI of its own: --ui {ui} cannot be given as well")
     chosen: dict[str, Any] | None = {"name": ui} if ui else None
     if script:
         chosen = {"name": "script", "file": str(script)}
-    config = configuration(
-        workspace, model=model, ui=chosen, train=not no_train, modules=modules, disable=disable, sets=sets
-    )
-    session = open_session(
-        config,
-        Plugins(config.plugins),
-        workspace=workspace,
-        log=resume or log_path or new_log(config, workspace),
-        resume=resume is not None,
-    )
-    reason = "failed"
-    try:
-        if prompt is None:
-            engine.run(session)
-        else:
-            engine.ask(session, prompt)
-        reason = "quit"
-    except KeyboardInterrupt:
-        reason = "interrupted"
-        raise
-    finally:
-        session.close(reason)
+    named = model is not None or any(item.startswith("model.") for item in sets)
+    begin: Beginning | None = beginning(workspace, resume=resume, fork=fork, log=log_path)
+    while begin is not None:
+        config = configuration(
+            begin.workspace,
+            model=model,
+            ui=chosen,
+            train=not no_train,
+            recorded=None if named else begin.model,
+            modules=modules,
+            disable=disable,
+            sets=sets,
+        )
+        session = open_session(
+            config,
+            Plugins(config.plugins),
+            workspace=begin.workspace,
+            log=begin.log or new_log(config, begin.workspace),
+            resume=begin.resume,
+        )
+        reason = "failed"
+        try:
+            if prompt is None:
+                engine.run(session)
+            else:
+                engine.ask(session, prompt)
+            reason = "quit"
+        except KeyboardInterrupt:
+            reason = "interrupted"
+            raise
+        finally:
+            session.close(reason)
+        # /resume ends this session and names the next one
+        begin = beginning(None, resume=session.successor, fork=None, log=None) if session.successor else None

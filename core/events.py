@@ -309,7 +309,9 @@ class Rewound(Record, frozen=True, kw_only=True, tag="rewound"):
     """From here on the state is the one that stood after the event `to`; see `core.rewind`.
 
     `weights` is the digest of then. `before` and `after` are the workspace's trees as found and as it is
-    to be: None where files stay as they are. `workspace_restored` follows when they are there.
+    to be: None where files stay as they are; `workspace_restored` follows when they are there. `overwritten`
+    are paths that somebody changed by hand since: how they were is in the tree `before`. `left` are paths
+    that a tool changed and that stay as they are, with why.
     """
 
     to: int
@@ -317,18 +319,16 @@ class Rewound(Record, frozen=True, kw_only=True, tag="rewound"):
     weights: str
     before: str | None = None
     after: str | None = None
+    overwritten: tuple[str, ...] = ()
+    left: dict[str, str] = {}
 
 
 class WorkspaceRestored(Record, frozen=True, kw_only=True, tag="workspace_restored"):
-    """The files are as the record `rewound` said. `kept` are paths that could not be put back, with why.
-
-    `overwritten` are those that somebody had changed by hand since: how they were is in the tree `before`.
-    """
+    """The files are as the record `rewound` said, but for those that `failed`, with the system's reason."""
 
     rewound: str
     changed: int
-    overwritten: tuple[str, ...] = ()
-    kept: dict[str, str] = {}
+    failed: dict[str, str] = {}
 
 
 # -- Plugins -------------------------------------------------------------------------------------------

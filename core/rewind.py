@@ -27,9 +27,9 @@ class Step(NamedTuple):
 
 
 class FileChanges(NamedTuple):
-    """What happened to the workspace between two snapshots that were recorded, by event `seq`.
+    """What happened to the workspace between two snapshots; it is done by the event `seq`.
 
-    Trees are digests (`workspace_recorded`). `after` is None where a crash came in between.
+    Trees are digests (`workspace_recorded`). `after` is None while it goes on, or where a crash ended it.
     """
 
     seq: int

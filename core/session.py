@@ -59,6 +59,8 @@ class Session:
     lineage: Lineage
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: bool = False
+    successor: str | None = None
+    """The session to go on with when this one has ended, as `cc run --resume` takes it."""
 
     def append(self, record: R, *, cause: str | None = None, _depth: int = 0) -> R:
         """Make `record` a fact: durable, folded, shown, observed. Returns it as written (with its id)."""

@@ -76,6 +76,7 @@ class Transcript:
         self.tools: tuple[ToolSpec, ...] = ()
         self.grammar: str | None = None
         self.weights = ""
+        self.workspace = ""
         self.rules: dict[str, Rule] = {}
         self.seen: dict[str, str] = {}
         self.samples: dict[str, SampleTaken] = {}
@@ -95,7 +96,8 @@ class Transcript:
         """Every change of the workspace that was recorded, in the order of time; going back adds to it."""
         self.unrestored: Rewound | None = None
         """Says how the workspace shall be, and it is not said yet that it is so: a crash came in between."""
-        self._marks: dict[int, Mark] = {}
+        self.marks: dict[int, Mark] = {}
+        """What stood after each event, by seq."""
         self._pending: dict[str, CorrectionGiven] = {}
         self._offers: dict[str, ToolsOffered] = {}
         self._offer = ""
@@ -199,10 +201,9 @@ class Transcript:
     def mark(self, seq: int) -> Mark:
         """The state as it was after the event `seq`."""
         try:
-            return self._marks[seq]
+            return self.marks[seq]
         except KeyError:
-            last = max(self._marks, default=-1)
-            raise ReplayError(f"no event {seq} before this one: the log holds 0 to {last}") from None
+            raise ReplayError(f"no event {seq} here: there are 0 to {len(self.marks) - 1}") from None
 
     def unfinished_update(self) -> UpdateStarted | None:
         """The update that was running when the log ended; None: every update has its outcome."""
@@ -220,7 +221,7 @@ class Transcript:
     def apply(self, record: Record) -> None:
         """Take one record into account. Records of other kinds change nothing."""
         self._fold(record)
-        self._marks[record.seq] = Mark(
+        self.marks[record.seq] = Mark(
             messages=self.messages,
             length=len(self.messages),
             notes=self._notes,
@@ -238,9 +239,9 @@ class Transcript:
         match record:
             case SessionStarted():
                 self.started = record
-                self.weights = record.weights
+                self.weights, self.workspace = record.weights, record.workspace
             case SessionResumed():
-                self.weights = record.weights
+                self.weights, self.workspace = record.weights, record.workspace or self.workspace
             case ToolsOffered():
                 self._offers[record.id] = record
                 self._offer, self.tools, self.grammar = record.id, record.tools, record.grammar
@@ -321,7 +322,7 @@ class Transcript:
         if recorded.when == "before":
             self.file_changes.append(FileChanges(recorded.seq, recorded.tree, None))
         elif self.file_changes and self.file_changes[-1].after is None:
-            self.file_changes[-1] = self.file_changes[-1]._replace(after=recorded.tree)
+            self.file_changes[-1] = self.file_changes[-1]._replace(seq=recorded.seq, after=recorded.tree)
 
     def _decide(self, decision: DecisionMade) -> None:
         self.decisions[decision.call_id] = decision

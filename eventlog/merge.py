@@ -95,6 +95,15 @@ def origin(line: bytes) -> str | None:
     return found[1].decode() if found else None
 
 
+def with_origin(body: bytes, log: str, seq: int) -> tuple[bytes, str]:
+    """`body`, ending with which event of which log it was first; and that origin. An earlier one stays."""
+    found = _OF.search(body)
+    if found is not None:
+        return body, found[1].decode()
+    of = f"{log}:{seq}"
+    return b'%b,"of":"%b"}' % (body[:-1], of.encode()), of
+
+
 def _logs_in(path: Path) -> tuple[str, ...]:
     header = read_header(path)
     return header.merged or (header.log,)
@@ -106,12 +115,7 @@ def _events(path: Path) -> Iterator[tuple[Key, Opaque]]:
     for line in walk:
         record = registry.decode(line)
         assert isinstance(record, Opaque)  # the registry is empty
-        time, body, found = max(time, record.ts), record.raw, _OF.search(record.raw)
-        if found is None:
-            of = f"{walk.place.log}:{record.seq}"
-            body = b'%b,"of":"%b"}' % (body[:-1], of.encode())
-        else:
-            of = found[1].decode()
+        time, (body, of) = max(time, record.ts), with_origin(record.raw, walk.place.log, record.seq)
         log, _, seq = of.rpartition(":")
         yield (time, log, int(seq)), msgspec.structs.replace(record, raw=body)
     if walk.damage is not None and (walk.unended or not walk.damage.recoverable):

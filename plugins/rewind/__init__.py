@@ -13,17 +13,20 @@ plugins' tools included; `workspace_recorded` holds its digest. The user's git i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from continualcode import hookimpl
+from continualcode.core.errors import UsageError, nearest
 from continualcode.core.events import SessionResumed, ToolRan, ToolStarted, TurnInterrupted, WorkspaceRecorded
 from continualcode.core.protocols import Command
 from continualcode.core.session import Session
+from continualcode.core.sessions import sessions_in
 from continualcode.core.transcript import Transcript
 from continualcode.eventlog import Record
-from continualcode.plugins.rewind.going import finish, go_back, in_words, look, redo, undo
+from continualcode.plugins.rewind.going import filled, finish, in_words, look, planned, redo, undo
 from continualcode.plugins.rewind.scan import TooBig
 
-__all__ = ["go_back"]
+__all__ = ["filled", "planned"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ class _Command:
 
 @hookimpl
 def register_commands() -> list[Command]:
-    """/undo and /redo."""
+    """/undo, /redo and /resume."""
     return [
         _Command("undo", "undo the last turn: chat, weights, files; /undo update: the weights alone", _undo),
+        _Command(
+            "resume", "the sessions of this project; /resume NAME ends this one and goes on there", _resume
+        ),
         _Command("redo", "take the last undo back", lambda argument, session: redo(session)),
     ]
 
@@ -52,12 +58,31 @@ def _undo(argument: str, session: Session) -> str:
     return undo(session, argument)
 
 
+def _resume(argument: str, session: Session) -> str:
+    """List, or hand over: what opened this session opens the next one."""
+    own = session.log.path.resolve()
+    found = sessions_in(own.parent, session.workspace.root)
+    others = {Path(one.path).stem: one for one in found if Path(one.path).resolve() != own}
+    if not argument:
+        lines = [
+            f"{name}  {one.prompts} prompts, {one.updates} updates  {one.prompt[:60]}"
+            for name, one in others.items()
+        ]
+        return "\n".join(lines) or "There is no other session of this project."
+    if argument not in others:
+        raise UsageError(f"no other session {argument!r} of this project; {nearest(argument, others)}")
+    session.successor = others[argument].path
+    session.close("resumed another session")
+    return f"Ended: {session.log.path}"
+
+
 @hookimpl
 def event_appended(record: Record, transcript: Transcript, session: Session) -> Sequence[Record] | None:
     """The workspace before and after what can change it; and what a crash left to do."""
     if isinstance(record, SessionResumed) and transcript.unrestored is not None:
-        restored = finish(session, transcript.unrestored)
-        session.ui.message(f"The last session ended while it put files back. Done now: {in_words(restored)}.")
+        rewound = transcript.unrestored
+        restored = finish(rewound, session.workspace.root, session.log.path)
+        session.ui.message(f"Back to event {rewound.to}: {in_words(rewound, restored)}.")
         return [restored]
     if not session.config.session.snapshots:
         return None
@@ -71,6 +96,6 @@ def event_appended(record: Record, transcript: Transcript, session: Session) -> 
 
 def _recorded(session: Session, when: str) -> WorkspaceRecorded:
     try:
-        return WorkspaceRecorded(when=when, tree=look(session))  # type: ignore[arg-type]  # as the callers give it
+        return WorkspaceRecorded(when=when, tree=look(session.workspace.root, session.log.path))  # type: ignore[arg-type]  # as the callers give it
     except (TooBig, OSError) as error:
         return WorkspaceRecorded(when=when, tree="", why=str(error))  # type: ignore[arg-type]  # likewise

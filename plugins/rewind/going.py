@@ -6,14 +6,19 @@ A crash before the record leaves everything as it was; after it, `finish` does t
 """
 
 from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
 
 from continualcode.core.errors import UsageError
 from continualcode.core.events import Rewound, UpdateReverted, WorkspaceRestored
-from continualcode.core.rewind import FileChanges
 from continualcode.core.session import Session
+from continualcode.core.transcript import Transcript
 from continualcode.plugins.rewind.objects import Objects
-from continualcode.plugins.rewind.restore import Goal, make_so, reverted
+from continualcode.plugins.rewind.restore import make_so, reverted
 from continualcode.plugins.rewind.scan import Scan, TooBig
+
+How: TypeAlias = Literal["undo", "redo", "resume"]
 
 
 def snapshot_store(log: Path) -> Objects:
@@ -21,11 +26,68 @@ def snapshot_store(log: Path) -> Objects:
     return Objects(log.parent / "snapshots")
 
 
-def look(session: Session) -> str:
-    """The digest of the workspace as it is now, recorded in the store. Raises TooBig."""
-    log, store = session.log.path.absolute(), snapshot_store(session.log.path)
-    own = (str(log), f"{store.folder.absolute()}/")
-    return Scan(session.workspace.root, store, own).tree()
+def look(root: Path, log: Path) -> str:
+    """The digest of the workspace `root` as it is now, recorded in the store. Raises TooBig."""
+    store = snapshot_store(log)
+    own = (str(log.absolute()), f"{store.folder.absolute()}/")
+    return Scan(root, store, own).tree()
+
+
+def planned(
+    transcript: Transcript, root: Path, log: Path, to: int, how: How, *, snapshots: Path | None = None
+) -> Rewound:
+    """Going back to the event `to`, as a record: all is decided and in the store, nothing has moved yet.
+
+    The files are those of the folder `root`; what it takes to put them back is found beside `log`, or beside
+    the log `snapshots` (of a fork's parent).
+    """
+    mark = transcript.mark(to)
+    rewound = Rewound(to=to, how=how, weights=mark.weights)
+    changes = [change for change in transcript.file_changes if change.seq > to or change.after is None]
+    if not changes:
+        return rewound
+    try:
+        before = look(root, log)
+    except TooBig as error:
+        return msgspec.structs.replace(rewound, left={str(root): str(error)})
+    store = _store(log, snapshots)
+    goal = reverted(store, before, changes)
+    store.sync()
+    return msgspec.structs.replace(
+        rewound, before=before, after=goal.tree, overwritten=goal.overwritten, left=goal.kept
+    )
+
+
+def filled(
+    transcript: Transcript, root: Path, log: Path, to: int, *, snapshots: Path | None = None
+) -> Rewound | None:
+    """A new, empty folder `root` filled with the files as they were at the event `to`, as a record.
+
+    None where it is not empty, or where no tool ever changed anything, so that nothing was recorded.
+    """
+    done = [change for change in transcript.file_changes if change.seq <= to]
+    tree = (done[-1].after or done[-1].before) if done else ""
+    tree = tree or next((change.before for change in transcript.file_changes if change.seq > to), "")
+    if not tree or any(root.iterdir()):
+        return None
+    store = _store(log, snapshots)
+    before = store.put_tree({})
+    store.sync()
+    return Rewound(to=to, how="resume", weights=transcript.mark(to).weights, before=before, after=tree)
+
+
+def _store(log: Path, snapshots: Path | None) -> Objects:
+    store = snapshot_store(log)
+    if snapshots is not None:
+        store.adopt(snapshot_store(snapshots))
+    return store
+
+
+def finish(rewound: Rewound, root: Path, log: Path) -> WorkspaceRestored:
+    """Put the files where the record says that they are; done twice, it is done once."""
+    assert rewound.before is not None and rewound.after is not None  # otherwise there is nothing to do
+    changed, failed = make_so(root, snapshot_store(log), rewound.before, rewound.after)
+    return WorkspaceRestored(rewound=rewound.id, changed=changed, failed=failed, cause=rewound.id)
 
 
 def undo(session: Session, what: str) -> str:
@@ -38,9 +100,12 @@ def undo(session: Session, what: str) -> str:
     if not transcript.steps:
         raise UsageError("there is nothing to undo: nothing was asked yet")
     step = transcript.steps[-1]
+    asked = next((m.text for m in transcript.messages[transcript.mark(step.seq - 1).length :]), "")
     said = go_back(session, step.seq - 1, "undo")
-    name = {"turn": "the last turn", "clear": "/clear", "compaction": "the compaction"}[step.kind]
-    return f"Undone: {name}. {said} /redo takes this back."
+    name = {"turn": f"the turn “{_short(asked)}”", "clear": "/clear", "compaction": "the compaction"}[
+        step.kind
+    ]
+    return " ".join(part for part in (f"Undone: {name}.", said, "/redo takes this back.") if part)
 
 
 def _undo_update(session: Session) -> str:
@@ -65,77 +130,41 @@ def redo(session: Session) -> str:
     return f"Redone. {go_back(session, transcript.undone[-1] - 1, 'redo')}"
 
 
-def go_back(session: Session, to: int, how: str) -> str:
+def go_back(session: Session, to: int, how: How) -> str:
     """Make the state that of the event `to` in every respect; says what that changed."""
-    transcript, store = session.transcript, snapshot_store(session.log.path)
-    mark = transcript.mark(to)
-    changes = [change for change in transcript.file_changes if change.seq > to]
-    before, goal, unknown = _files(session, store, changes)
-    session.lineage.go(transcript.standing, mark.standing)
-    updates = len(transcript.standing) - len(mark.standing)
-    rewound = session.append(
-        Rewound(
-            to=to,
-            how=how,  # type: ignore[arg-type]  # one of the literals: the callers are in this package
-            weights=mark.weights,
-            before=before,
-            after=goal.tree if goal else None,
-        )
-    )
+    transcript, root, log = session.transcript, session.workspace.root, session.log.path
+    stood = transcript.standing
+    rewound = planned(transcript, root, log, to, how)
+    session.lineage.go(stood, transcript.mark(to).standing)
+    rewound = session.append(rewound)
     session.workspace.seen = dict(transcript.seen)
-    parts = (
-        [f"{_weights(session, mark.weights)} ({abs(updates)} updates {'back' if updates > 0 else 'on'})"]
-        if updates
-        else []
-    )
-    if goal is not None:
-        parts.append(in_words(session.append(_restored(session, store, rewound, goal))))
-    return " ".join(f"{part[0].upper()}{part[1:]}." for part in (*parts, unknown) if part)
+    said: list[str] = []
+    if moved := len(stood) - len(transcript.standing):
+        count = f"{abs(moved)} update{'s' if abs(moved) > 1 else ''}"
+        said.append(f"{_weights(session, rewound.weights)} ({count} {'back' if moved > 0 else 'on'})")
+    if rewound.before is not None:
+        said.append(in_words(rewound, session.append(finish(rewound, root, log))))
+    elif rewound.left:
+        said.append(f"the files stay as they are: {'; '.join(rewound.left.values())}")
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in said)
 
 
-def finish(session: Session, rewound: Rewound) -> WorkspaceRestored:
-    """What a crash kept an earlier process from doing: put the files where the log says they are."""
-    assert rewound.after is not None  # otherwise there is nothing to finish
-    goal = Goal(rewound.after, (), {})
-    return _restored(session, snapshot_store(session.log.path), rewound, goal)
-
-
-def _files(
-    session: Session, store: Objects, changes: list[FileChanges]
-) -> tuple[str | None, Goal | None, str]:
-    """The workspace as it is, as it should be, and what to say where that cannot be known."""
-    if not changes:
-        return None, None, ""
-    try:
-        before = look(session)
-    except TooBig as error:
-        return None, None, f"the files stay as they are: {error}"
-    goal = reverted(store, before, changes)
-    store.sync()
-    return before, goal, ""
-
-
-def _restored(session: Session, store: Objects, rewound: Rewound, goal: Goal) -> WorkspaceRestored:
-    """Change the files, and the record that they are changed."""
-    assert rewound.before is not None
-    changed, failed = make_so(session.workspace.root, store, rewound.before, goal.tree)
-    kept = goal.kept | failed
-    return WorkspaceRestored(
-        rewound=rewound.id, changed=changed, overwritten=goal.overwritten, kept=kept, cause=rewound.id
-    )
-
-
-def in_words(restored: WorkspaceRestored) -> str:
+def in_words(rewound: Rewound, restored: WorkspaceRestored) -> str:
     """What became of the files, for a person."""
     said = f"{restored.changed} files and folders put back" if restored.changed else "no file had to change"
-    if restored.overwritten:
+    if rewound.overwritten:
         said += (
-            f"; changed by hand since, and put back too: {', '.join(restored.overwritten)}"
+            f"; changed by hand since, and put back too: {', '.join(rewound.overwritten)}"
             " (the opposite, /redo or /undo, brings your version again)"
         )
-    if restored.kept:
-        said += "; left as they are: " + ", ".join(f"{path} ({why})" for path, why in restored.kept.items())
+    if left := rewound.left | restored.failed:
+        said += "; left as they are: " + ", ".join(f"{path} ({why})" for path, why in left.items())
     return said
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 50 else f"{line[:49]}…"
 
 
 def _weights(session: Session, recorded: str) -> str:

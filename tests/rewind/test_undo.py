@@ -16,7 +16,6 @@ from continualcode.core.events import (
     Rewound,
     UpdateApplied,
     WorkspaceRecorded,
-    WorkspaceRestored,
     event_registry,
 )
 from continualcode.core.plugins import Plugins
@@ -89,11 +88,11 @@ def test_the_tree_at_each_event_is_the_recorded_one(project: Path) -> None:
     engine.ask(session, "first")
     engine.ask(session, "second")
     trees = [e for e in session.ui.events if isinstance(e, WorkspaceRecorded)]
-    assert look(session) == trees[3].tree
+    assert look(project, session.log.path) == trees[3].tree
     said(session, "/undo")
-    assert look(session) == trees[2].tree == trees[1].tree
+    assert look(project, session.log.path) == trees[2].tree == trees[1].tree
     said(session, "/undo")
-    assert look(session) == trees[0].tree
+    assert look(project, session.log.path) == trees[0].tree
 
 
 def test_undoing_the_update_leaves_conversation_and_files(project: Path, listing: Listing) -> None:
@@ -225,8 +224,8 @@ def test_a_file_changed_by_hand_too_is_named_and_comes_back_with_redo(project: P
     assert "a.txt" in said(session, "/undo")
     assert (project / "a.txt").read_text() == "one\n"
     assert isinstance(session.ui, ScriptedUI)
-    restored = next(e for e in session.ui.events if isinstance(e, WorkspaceRestored))
-    assert restored.overwritten == ("a.txt",)
+    rewound = next(e for e in session.ui.events if isinstance(e, Rewound))
+    assert rewound.overwritten == ("a.txt",)
     said(session, "/redo")
     assert (project / "a.txt").read_text() == "by hand\n"
 
