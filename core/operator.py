@@ -39,6 +39,20 @@ class Predicate(Data, frozen=True):
                 return False
         return not self.any_of or any(one.holds(call, workspace) for one in self.any_of)
 
+    def looks_at(self, tool: str) -> frozenset[str] | None:
+        """Which arguments of a call of `tool` decide it, by name; None: no call of `tool` can make it true.
+
+        Empty: the tool alone decides.
+        """
+        names = (self.tool,) if isinstance(self.tool, str) else self.tool
+        if names is not None and tool not in names:
+            return None
+        own = frozenset(self.arguments) | ({"path"} if self.path_exists is not None else frozenset())
+        if not self.any_of:
+            return own
+        parts = [part for one in self.any_of if (part := one.looks_at(tool)) is not None]
+        return own.union(*parts) if parts else None
+
 
 class OperatorRule(Data, frozen=True):
     """One thing that the user wants: what goes against it, what follows it, and the words of the correction.
@@ -62,13 +76,22 @@ def parse_rule(table: Mapping[str, Any], where: str) -> OperatorRule:
         raise ConfigError(
             f"{where}: the rule {rule.name!r} needs a correction (the words of the denial) or an edit"
         )
-    for predicate in (rule.violates, *rule.violates.any_of):
-        for name, pattern in predicate.arguments.items():
+    for predicate in (rule.violates, rule.obeys):
+        if predicate is not None:
+            check_patterns(predicate, where)
+    return rule
+
+
+def check_patterns(predicate: Predicate, where: str) -> None:
+    """Refuse a predicate whose arguments are no regular expressions. ConfigError names `where` and which."""
+    for one in (predicate, *predicate.any_of):
+        for name, pattern in one.arguments.items():
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise ConfigError(f"{where}: arguments.{name} is not a regular expression: {error}") from None
-    return rule
+        for inner in one.any_of:
+            check_patterns(inner, where)
 
 
 def _exists(arguments: Arguments, workspace: Workspace) -> bool:
