@@ -25,6 +25,7 @@ Capability: TypeAlias = Literal[
     "topk_distribution",  # the k most probable tokens and a tail bucket
     "sampled_logprobs",  # one logprob a token: that of the token that was sampled
     "grammar_masks",  # decoding and learning constrained by a grammar
+    "demonstrations",  # the teacher says what it would do instead: `Policy.demonstrate`
     "teacher:live",  # the teachers of learner.md, by name
     "teacher:base",
     "teacher:frozen",
@@ -152,7 +153,8 @@ class Objective(Data, frozen=True):
     generalised Jensen-Shannon divergence at `alpha`, sampled = the sampled-token policy gradient.
     top_k: None for the whole vocabulary, else the student's k most probable tokens and a tail bucket.
     ratio_clip: upper bound of the importance ratio between now and when the tokens were sampled.
-    aggregation: token_mean over all completion tokens of the batch, or example_mean of token means.
+    aggregation: token_mean over all completion tokens of the batch, example_mean of token means, or
+    example_sum: the mean over examples of their tokens' sum, the divergence of whole completions.
     teacher: which weights score the corrected context; `teacher_rate` is τ of an EMA teacher, or the
     base model's share in a trust-region teacher.
     """
@@ -161,7 +163,7 @@ class Objective(Data, frozen=True):
     alpha: float = 0.5
     top_k: int | None = None
     ratio_clip: float = 2.0
-    aggregation: Literal["token_mean", "example_mean"] = "token_mean"
+    aggregation: Literal["token_mean", "example_mean", "example_sum"] = "token_mean"
     teacher: Literal["live", "base", "frozen", "ema", "trust_region"] = "live"
     teacher_rate: float = 0.05
     frozen_teacher: str | None = None
@@ -179,12 +181,26 @@ class Optimiser(Data, frozen=True):
     fresh: bool = True
 
 
+Part: TypeAlias = Literal["sample", "demonstration", "anchor", "probe"]
+"""What a row of an update is for; see `Example`."""
+
+
 class Example(Data, frozen=True):
     """One row of an update: the student's and the teacher's prompts, and the tokens both score.
 
     The token lists say whose they are: `prompt_ids` is what the student saw, `teacher_ids` the same
-    with the correction in it; `completion_ids` and `sampled_logprobs` (same length) were drawn from
-    `prompt_ids` under `grammar` (None: unconstrained) at `temperature`.
+    with the correction in it; `completion_ids` are scored under `grammar` (None: unconstrained) at
+    `temperature`. By `part`:
+
+    sample         the completion was drawn by the student, with `sampled_logprobs` (same length)
+    demonstration  the teacher's own completion: what it would do instead; no `sampled_logprobs`
+    anchor         something that shall stay: both prompts are the same, the teacher is the base model
+    probe          like an anchor, but only looked at: no gradient, whatever its weight
+
+    guidance: γ of the guided teacher T^γ U^(1−γ), U the same teacher after `neutral_ids`, the prompt with a
+    correction that says nothing, over the tokens that T finds plausible; 1 is the teacher as it is. What
+    the correction's words changed is taken γ times (classifier-free guidance, Sanchez et al. 2023; the
+    baseline that says nothing is that of contextual calibration, Zhao et al. 2021).
     """
 
     correction: str
@@ -196,6 +212,9 @@ class Example(Data, frozen=True):
     temperature: float
     grammar: str | None
     weight: float = 1.0
+    part: Part = "sample"
+    guidance: float = 1.0
+    neutral_ids: tuple[int, ...] = ()
 
 
 class UpdatePlan(Data, frozen=True):
@@ -213,7 +232,9 @@ class StepReport(Data, frozen=True):
 
     `stepped` is False where the divergence was already at or below the caller's bound: then nothing
     changed. `advantages` and `divergences` have one row an example, one number a completion token:
-    log T(y_t) − log S(y_t), and the divergence at that position.
+    log T(y_t) − log S(y_t), and the divergence at that position. `divergence` is over samples and
+    demonstrations alone. Of anchors and probes: `drift`, their mean divergence (nats a row), and `kept`,
+    the share of probes whose completion is still the most probable one, token by token; 1 without probes.
     """
 
     stepped: bool
@@ -222,15 +243,21 @@ class StepReport(Data, frozen=True):
     grad_norm: float
     advantages: tuple[tuple[float, ...], ...]
     divergences: tuple[tuple[float, ...], ...]
+    drift: float = 0.0
+    kept: float = 1.0
 
 
 class UpdateOutcome(Data, frozen=True):
-    """What an update did: steps taken, the looks before and after, and the trainer's own figures."""
+    """What an update did: steps taken, the looks before and after, and the trainer's own figures.
+
+    rejected: why the trainer does not stand by it; the caller then restores the weights before it.
+    """
 
     steps: int
     before: StepReport
     after: StepReport
     metrics: dict[str, float] = {}
+    rejected: str | None = None
 
 
 class Slots(Data, frozen=True):

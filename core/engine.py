@@ -23,6 +23,7 @@ from continualcode.core.events import (
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
+    UpdateRejected,
     UpdateStarted,
 )
 from continualcode.core.plugins import failure
@@ -108,7 +109,9 @@ def learn(session: Session) -> None:
             )
         )
     else:
-        session.append(applied(started, outcome, policy, time.perf_counter() - clock), cause=started.id)
+        if outcome.rejected is not None:
+            policy.restore(before)
+        session.append(settled(started, outcome, policy, time.perf_counter() - clock), cause=started.id)
 
 
 # -- The steps of a turn -------------------------------------------------------------------------------
@@ -269,8 +272,20 @@ def ends_turn(session: Session, proposed: ToolProposed) -> bool:
     return session.tools[proposed.call.tool].spec.ends_turn
 
 
-def applied(started: UpdateStarted, outcome: UpdateOutcome, policy: Policy, seconds: float) -> UpdateApplied:
-    """The outcome of an update as a record."""
+def settled(
+    started: UpdateStarted, outcome: UpdateOutcome, policy: Policy, seconds: float
+) -> UpdateApplied | UpdateRejected:
+    """The outcome of an update as a record; of one that was rejected, after the weights went back."""
+    if outcome.rejected is not None:
+        return UpdateRejected(
+            update=started.id,
+            why=outcome.rejected,
+            weights=policy.weights(),
+            steps=outcome.steps,
+            divergence=(outcome.before.divergence, outcome.after.divergence),
+            metrics=outcome.metrics,
+            seconds=seconds,
+        )
     return UpdateApplied(
         update=started.id,
         weights=policy.weights(),

@@ -21,6 +21,7 @@ from continualcode.core.data import (
     ModelInfo,
     Objective,
     Optimiser,
+    Part,
     SamplingParams,
     StopReason,
     ToolSpec,
@@ -58,12 +59,22 @@ class Rule(Data, frozen=True):
 
 
 class ExampleRef(Data, frozen=True):
-    """A row of an update by reference: the sample that was wrong, and what the teacher was shown."""
+    """A row of an update by reference: the sample that was wrong, and what the teacher was shown.
+
+    Rows that are no samples hold their `completion` as ids; `prompt` and `grammar` are None where they are
+    the sample's, as the temperature always is.
+    """
 
     correction: str
     sample: str
     teacher: PromptTokens
     weight: float = 1.0
+    part: Part = "sample"
+    guidance: float = 1.0
+    neutral: PromptTokens | None = None
+    grammar: str | None = None
+    completion: U32 = b""
+    prompt: PromptTokens | None = None
 
 
 # -- The session ---------------------------------------------------------------------------------------
@@ -268,6 +279,21 @@ class UpdateApplied(Record, frozen=True, kw_only=True, tag="update_applied"):
     seconds: float = 0.0
 
 
+class UpdateRejected(Record, frozen=True, kw_only=True, tag="update_rejected"):
+    """An update ran, and its trainer did not stand by the result; the weights before it stand.
+
+    `metrics` are the figures that it was judged by. The corrections are not tried again.
+    """
+
+    update: str
+    why: str
+    weights: str
+    steps: int
+    divergence: tuple[float, float]
+    metrics: dict[str, float] = {}
+    seconds: float = 0.0
+
+
 class UpdateFailed(Record, frozen=True, kw_only=True, tag="update_failed"):
     """An update could not be planned or finished. The weights that stand are those before it.
 
@@ -362,6 +388,7 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     CorrectionGiven,
     UpdateStarted,
     UpdateApplied,
+    UpdateRejected,
     UpdateFailed,
     UpdateReverted,
     WorkspaceRecorded,

@@ -156,6 +156,23 @@ class Policy(Protocol):
         """P(the turn begins as a call of that tool), by canonical spelling; sums to at most 1."""
         ...
 
+    def demonstrate(
+        self,
+        teacher_ids: Sequence[int],
+        neutral_ids: Sequence[int],
+        grammar: str | None,
+        *,
+        teacher: str,
+        guidance: float,
+        max_tokens: int,
+    ) -> Sample:
+        """What the teacher would do instead: its likeliest completion, token by token, with its logprobs.
+
+        teacher: as in `Objective`; one that is a mixture or an average of weights may draw with the base
+        model. guidance: as in `Example`.
+        """
+        ...
+
     # Learning
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Any:

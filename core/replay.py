@@ -29,7 +29,7 @@ from continualcode.core.lineage import Lineage
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
 from continualcode.core.transcript import Transcript
-from continualcode.eventlog import Record, read, unpack_f32
+from continualcode.eventlog import Record, pack_u32, read, unpack_f32, unpack_u32
 
 TrainerOf: TypeAlias = Callable[[str, Mapping[str, object]], Trainer]
 """The trainer by name and settings, as an update recorded them."""
@@ -110,32 +110,48 @@ def plan_of(started: UpdateStarted, transcript: Transcript) -> UpdatePlan:
         settings=started.settings,
         objective=started.objective,
         optimiser=started.optimiser,
-        examples=tuple(_example(ref, transcript) for ref in started.examples),
+        examples=tuple(example_of(ref, transcript) for ref in started.examples),
     )
 
 
 def reference(example: Example, transcript: Transcript) -> ExampleRef:
     """An example as the log stores it: the way back is `plan_of`."""
+    own = example.part == "sample"
+    turn = transcript.sampled(example.sample)
+    elsewhere = example.prompt_ids != turn.prompt_ids
     return ExampleRef(
         correction=example.correction,
         sample=example.sample,
         teacher=transcript.shorten(example.teacher_ids, after=example.sample),
         weight=example.weight,
+        part=example.part,
+        guidance=example.guidance,
+        neutral=transcript.shorten(example.neutral_ids, after=example.sample)
+        if example.neutral_ids
+        else None,
+        grammar=None if example.grammar == turn.grammar else example.grammar,
+        completion=b"" if own else pack_u32(example.completion_ids),
+        prompt=transcript.shorten(example.prompt_ids, after=example.sample) if elsewhere else None,
     )
 
 
-def _example(ref: ExampleRef, transcript: Transcript) -> Example:
+def example_of(ref: ExampleRef, transcript: Transcript) -> Example:
+    """The example that a logged reference stands for."""
     turn = transcript.sampled(ref.sample)
+    own = ref.part == "sample"
     return Example(
         correction=ref.correction,
         sample=ref.sample,
-        prompt_ids=turn.prompt_ids,
+        part=ref.part,
+        prompt_ids=turn.prompt_ids if ref.prompt is None else transcript.expand(ref.prompt),
         teacher_ids=transcript.expand(ref.teacher),
-        completion_ids=turn.completion_ids,
-        sampled_logprobs=turn.logprobs,
+        completion_ids=turn.completion_ids if own else tuple(unpack_u32(ref.completion)),
+        sampled_logprobs=turn.logprobs if own else (),
         temperature=turn.params.temperature,
-        grammar=turn.grammar,
+        grammar=turn.grammar if ref.grammar is None else ref.grammar,
+        neutral_ids=() if ref.neutral is None else transcript.expand(ref.neutral),
         weight=ref.weight,
+        guidance=ref.guidance,
     )
 
 

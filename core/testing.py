@@ -55,7 +55,14 @@ class ScriptedPolicy:
             context=1 << 20,
         )
         self.capabilities: frozenset[Capability] = frozenset(
-            {"full_distribution", "topk_distribution", "sampled_logprobs", "teacher:live"}
+            {
+                "full_distribution",
+                "topk_distribution",
+                "sampled_logprobs",
+                "demonstrations",
+                "teacher:live",
+                "teacher:base",
+            }
         )
         self.stack: Mapping[str, str] = {"policy": "scripted"}
         self.closed = False
@@ -124,6 +131,20 @@ class ScriptedPolicy:
         """All of it on the next scripted call."""
         ahead = self.turns[self._place] if self._place < len(self.turns) else None
         return {tool.name: float(isinstance(ahead, Call) and ahead.tool == tool.name) for tool in tools}
+
+    def demonstrate(
+        self,
+        teacher_ids: Sequence[int],
+        neutral_ids: Sequence[int],
+        grammar: str | None,
+        *,
+        teacher: str,
+        guidance: float,
+        max_tokens: int,
+    ) -> Sample:
+        """Always the same: it takes no turn."""
+        ids = tuple(b"as you say")[:max_tokens]
+        return Sample(token_ids=ids, logprobs=(-0.5,) * len(ids), text=bytes(ids).decode(), stop="end")
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> "_Batch":
         """Keep the examples; fails if the policy was told to."""

@@ -31,6 +31,7 @@ from continualcode.core.events import (
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
+    UpdateRejected,
     UpdateReverted,
     UpdateStarted,
     WorkspaceRecorded,
@@ -85,7 +86,7 @@ class Transcript:
         self.results: dict[str, ToolRan] = {}
         self.corrections: dict[str, CorrectionGiven] = {}
         self.updates: dict[str, UpdateStarted] = {}
-        self.outcomes: dict[str, UpdateApplied | UpdateFailed] = {}
+        self.outcomes: dict[str, UpdateApplied | UpdateRejected | UpdateFailed] = {}
         self.standing: tuple[str, ...] = ()
         """The updates, by id and in order, that the weights at hand are made of."""
         self.steps: tuple[Step, ...] = ()
@@ -290,6 +291,9 @@ class Transcript:
                 self.outcomes[record.update] = record
                 self.weights = record.weights
                 self.standing = (*self.standing, record.update)
+                self._settle(e.correction for e in self.updates[record.update].examples)
+            case UpdateRejected():
+                self.outcomes[record.update] = record
                 self._settle(e.correction for e in self.updates[record.update].examples)
             case UpdateFailed():
                 if record.update is not None:

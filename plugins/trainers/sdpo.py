@@ -1,24 +1,30 @@
 """The trainer `sdpo`: self-distillation from the user's corrections (Hübotter et al. 2026, arXiv 2601.20802).
 
-For each correction, the sampled completion y is scored twice by the same network: as the student, after the
-prompt x that the model saw, and as the teacher, after x with the correction in it. The student moves
-towards the teacher's next-token distributions on y, so that it comes to do without the correction what it
-would do with it. No reward, no critic, no pairs, and no text but the model's own.
+The model that sees a correction teaches the model that does not. A completion is scored twice by the same
+network: as the student, after the prompt x that the model saw, and as the teacher, after x with the
+correction in it; the student moves towards the teacher's next-token distributions, so that it comes to do
+without the correction what it would do with it. No reward, no critic, no pairs.
 
-    plan     corrections → examples (x, the teacher's prompt, y, its logprobs), an objective, an optimiser
-    update   score the teacher; then step until the divergence from it has fallen to `divergence_target` of
-             what it was, or `max_steps` are spent
+    plan     corrections → rows: what to learn, what was learned before, what must stay; an objective
+    update   score the teacher; step until the divergence from it has fallen to `divergence_target` of what
+             it was, or `max_steps` are spent; look at what stayed; reject what did not come out well
 
-As in the paper: the prompt, the completion and the stop-gradient teacher. Different, with the figures in
-docs/learning.md: whole distributions, as the sampled token alone can push the denied token down but does not
-say where to go; and several small steps, as the first Adam step on an untrained adapter moves every entry
-by ±lr whatever the gradient's size. Left out: groups of attempts with rewards, older corrections mixed in
-(replay of experience), and the second half of an approved retry, the retry itself as an example.
+Where it differs from the paper, with figures in docs/learning.md:
 
-A limit: only what follows the sampled tokens is learned. Where the wanted call begins like an unwanted one,
-as `edit_lines` does like `edit`, a denied `write` teaches the first token, which they share, and little of
-the second. On Qwen2.5-Coder-0.5B six steps took P(edit or edit_lines) from .30 to .75, but P(edit_lines)
-among the two only from .36 to .45; the teacher's is .95.
+- The row is the teacher's own completion (`rows`: demonstration), which branches off the rejected one where
+  the teacher disagrees first. After that token the rejected one only teaches how to go on wrongly.
+- The teacher is guided: what the correction's words change, next to words that say nothing, is taken
+  `guidance` times. A small model shown a correction follows it by half, or just does anything else.
+- Student and teacher are compared among the tools in question (`in_question`): a correction that names no
+  other tool is about how the rejected one was called.
+- Whole distributions, and several small steps: the first Adam step on an untrained adapter moves every entry
+  by ±lr whatever the gradient's size.
+- The teacher is the base model, which does not move: what one correction teaches does not depend on what
+  others did, and cannot run away over many updates.
+- Older corrections are rehearsed (`rehearsal`), unrelated choices anchored (`anchors`), and an update that
+  moves what must stay, or does not learn, is rejected with its figures and taken back (the gate).
+
+With `rows = "sample"`, guidance 1, a live teacher, rehearsal and anchors 0 it is the paper's.
 
 Pure Python: the tensors are the policy's. An update is a function of the plan, which is logged, and of the
 weights that it starts from.
@@ -38,14 +44,18 @@ from continualcode.core.data import (
     Example,
     Objective,
     Optimiser,
+    StepReport,
     UpdateOutcome,
     UpdatePlan,
 )
-from continualcode.core.errors import UpdateError
+from continualcode.core.errors import ConfigError, UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy, Trainer
 from continualcode.core.transcript import Transcript
-from continualcode.plugins.trainers.teacher_context import teacher_prompt
+from continualcode.plugins.trainers.anchors import anchors
+from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
+from continualcode.plugins.trainers.rehearsal import rehearsed
+from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
 
 NAME = "sdpo"
 
@@ -53,30 +63,47 @@ NAME = "sdpo"
 class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[trainer]` in the configuration. See `Objective` and `Optimiser` for what they name.
 
+    rows: learn on the teacher's demonstration, on the rejected sample, or on both. demonstration_tokens: the
+    most that a demonstration has. anchors: the weight of what must stay, all of it together, where a
+    correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
+    guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
+
     max_steps: the most steps on one update. divergence_target: stop when the divergence has fallen to this
-    share of the first one; 0 takes all steps. divergence_floor: nats a token at or below which there is
-    nothing to learn (an Adam step on noise is as long as one on a signal). max_context: the most tokens of
-    the teacher's prompt and the completion; None: the model's context. frozen_teacher: the digest of weights
-    that this log has been through; None: those of the first update.
+    share of the first one; 0 takes all steps. divergence_floor: nats at or below which there is nothing to
+    learn (an Adam step on noise is as long as one on a signal).
+
+    gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
+    model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`).
+
+    max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
+    frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
     """
 
+    rows: Literal["demonstration", "sample", "both"] = "demonstration"
+    demonstration_tokens: Annotated[int, Meta(ge=1)] = 48
+    anchors: Annotated[float, Meta(ge=0.0)] = 1.0
+    rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.34
+    gate: bool = True
+    gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
     alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
     top_k: Annotated[int, Meta(ge=1)] | None = None
     ratio_clip: Annotated[float, Meta(gt=0.0)] = 2.0
-    aggregation: Literal["token_mean", "example_mean"] = "token_mean"
-    teacher: Literal["live", "base", "frozen", "ema", "trust_region"] = "live"
+    aggregation: Literal["token_mean", "example_mean", "example_sum"] = "example_sum"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region"] = "base"
     teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     frozen_teacher: str | None = None
-    lr: Annotated[float, Meta(gt=0.0)] = 3e-5
+    lr: Annotated[float, Meta(gt=0.0)] = 5e-5
     beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95
     eps: Annotated[float, Meta(gt=0.0)] = 1e-8
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
     grad_clip: Annotated[float, Meta(gt=0.0)] = 1.0
     fresh: bool = True
-    max_steps: Annotated[int, Meta(ge=1)] = 6
-    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
+    max_steps: Annotated[int, Meta(ge=1)] = 8
+    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.05
     divergence_floor: Annotated[float, Meta(ge=0.0)] = 1e-4
     max_context: Annotated[int, Meta(ge=1)] | None = None
 
@@ -87,7 +114,13 @@ class Sdpo:
     name = NAME
 
     def __init__(self, settings: SdpoSettings | None = None) -> None:
-        self.settings = settings or SdpoSettings()
+        self.settings = chosen = settings or SdpoSettings()
+        if chosen.guidance != 1.0 and chosen.rows != "sample" and chosen.divergence == "reverse_kl":
+            raise ConfigError(
+                f"trainer.guidance {chosen.guidance} does not go with trainer.divergence reverse_kl: a "
+                "guided teacher rules tokens out, and KL(S‖T) is infinite there; allowed are guidance 1, or "
+                "forward_kl, jsd, sampled"
+            )
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -103,26 +136,40 @@ class Sdpo:
         looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
         if settings.divergence == "sampled":
             looks_at = "sampled_logprobs"
-        return frozenset({teacher[settings.teacher], looks_at})
+        needs = {teacher[settings.teacher], looks_at}
+        if settings.rows != "sample" or settings.anchors:
+            needs |= {"demonstrations"}
+        if settings.anchors:
+            needs |= {"teacher:base"}
+        return frozenset(needs)
 
     def plan(
         self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
     ) -> UpdatePlan:
-        """One example a correction; raises UpdateError where one cannot be learned from."""
+        """The rows of each correction, of earlier ones, and of what must stay; raises UpdateError by name."""
         settings = self.settings
+        objective = Objective(
+            divergence=settings.divergence,
+            alpha=settings.alpha,
+            top_k=settings.top_k,
+            ratio_clip=settings.ratio_clip,
+            aggregation=settings.aggregation,
+            teacher=settings.teacher,
+            teacher_rate=settings.teacher_rate,
+            frozen_teacher=self._frozen(transcript, policy) if settings.teacher == "frozen" else None,
+        )
+        examples: list[Example] = []
+        for correction in corrections:
+            examples += self._rows(correction, transcript, policy)
+        examples += rehearsed(examples, transcript, settings.rehearsal)
+        if settings.anchors:
+            last = corrections[-1].sample
+            turn = transcript.sampled(last)
+            examples += anchors(turn, last, transcript, policy, settings.anchors)
         return UpdatePlan(
             trainer=NAME,
             settings=msgspec.to_builtins(settings),
-            objective=Objective(
-                divergence=settings.divergence,
-                alpha=settings.alpha,
-                top_k=settings.top_k,
-                ratio_clip=settings.ratio_clip,
-                aggregation=settings.aggregation,
-                teacher=settings.teacher,
-                teacher_rate=settings.teacher_rate,
-                frozen_teacher=self._frozen(transcript, policy) if settings.teacher == "frozen" else None,
-            ),
+            objective=objective,
             optimiser=Optimiser(
                 lr=settings.lr,
                 beta1=settings.beta1,
@@ -132,7 +179,7 @@ class Sdpo:
                 grad_clip=settings.grad_clip,
                 fresh=settings.fresh,
             ),
-            examples=tuple(self._example(correction, transcript, policy) for correction in corrections),
+            examples=tuple(examples),
         )
 
     def update(
@@ -148,16 +195,57 @@ class Sdpo:
             steps += 1
             if progress is not None:
                 progress(steps, settings.max_steps)
-            # After the last step there is only a look: nothing is at or above infinity.
-            report = policy.step(batch, stop_below=enough if steps < settings.max_steps else math.inf)
+            if steps == settings.max_steps:
+                break
+            report = policy.step(batch, stop_below=enough)
+        if steps:
+            # Only a look, at the probes as well: nothing is above infinity.
+            report = policy.step(batch, stop_below=math.inf)
+        share = report.divergence / before.divergence if before.divergence else 0.0
         return UpdateOutcome(
             steps=steps,
             before=before,
             after=report,
             metrics={
-                "share": report.divergence / before.divergence if before.divergence else 0.0,
+                "share": share,
                 "grad_norm": before.grad_norm,
+                "drift": report.drift,
+                "kept": report.kept,
             },
+            rejected=_judged(settings, share, report) if steps else None,
+        )
+
+    def _rows(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> list[Example]:
+        """The rejected sample, the demonstration that the teacher gives instead, or both."""
+        sample = self._example(correction, transcript, policy)
+        rows = [sample] if self.settings.rows != "demonstration" else []
+        if self.settings.rows != "sample":
+            rows.append(self._demonstration(sample, correction, transcript, policy))
+        return rows
+
+    def _demonstration(
+        self, sample: Example, correction: CorrectionGiven, transcript: Transcript, policy: Policy
+    ) -> Example:
+        """What the teacher would do instead, among the tools in question."""
+        settings, turn = self.settings, transcript.sampled(correction.sample)
+        grammar = grammar_of(tools_in_question(turn, correction), turn, policy)
+        neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
+        shown = policy.demonstrate(
+            sample.teacher_ids,
+            neutral,
+            grammar,
+            teacher=settings.teacher,
+            guidance=settings.guidance,
+            max_tokens=settings.demonstration_tokens,
+        )
+        return msgspec.structs.replace(
+            sample,
+            part="demonstration",
+            completion_ids=shown.token_ids,
+            sampled_logprobs=(),
+            grammar=grammar,
+            guidance=settings.guidance,
+            neutral_ids=neutral,
         )
 
     def _example(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> Example:
@@ -166,7 +254,8 @@ class Sdpo:
         if correction.solution is not None and not slots.solution:
             slots = msgspec.structs.replace(slots, solution=policy.format_call(correction.solution))
         context = policy.model.context
-        room = min(context, self.settings.max_context or context) - len(turn.completion_ids)
+        longest = max(len(turn.completion_ids), self.settings.demonstration_tokens)
+        room = min(context, self.settings.max_context or context) - longest
         try:
             teacher_ids = teacher_prompt(turn, slots, policy, room)
         except UpdateError as error:
@@ -186,6 +275,23 @@ class Sdpo:
         """The digest of the frozen teacher: the configured one, the one of this log, or the weights now."""
         logged = (update.objective.frozen_teacher for update in transcript.updates.values())
         return self.settings.frozen_teacher or next(filter(None, logged), None) or policy.weights()
+
+
+def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | None:
+    """Why the gate does not let an update through; None: it does."""
+    if not settings.gate:
+        return None
+    if share > settings.gate_learned:
+        return (
+            f"not learned: {share:.0%} of the divergence from the teacher is left, "
+            f"at most {settings.gate_learned:.0%} may be (trainer.gate_learned)"
+        )
+    if after.kept < settings.gate_kept:
+        return (
+            f"it changed too much else: on {after.kept:.0%} of unrelated prompts the model still does what "
+            f"it did, at least {settings.gate_kept:.0%} must stay (trainer.gate_kept)"
+        )
+    return None
 
 
 @hookimpl

@@ -1,17 +1,21 @@
-"""What the teacher sees: the conversation as the student saw it, and what was said about the attempt since.
+"""What the teacher sees: the conversation as the student saw it, and then the user's correction as a turn.
 
-x with its last user turn extended; where the conversation ends in a tool's result, a user turn appended to
-it, which is nearer to the answer (on Qwen2.5-Coder-0.5B the wanted call had .84 so, .3 when it was put
-into the user turn before the result). The parts come in this order, those that are empty left out:
+The words stand alone, as the user said them. On Qwen2.5-Coder-0.5B any frame around them made the teacher
+worse: on seven rules about tools, P(the wanted tool) was .35 to .95 with the bare words, .09 to .75 with a
+heading before and an order after them (docs/learning.md). A demonstration and the attempt's output have a
+line of their own before them, as words alone would not say what they are; what is empty is left out:
 
-    a demonstration (solution), the attempt's output (environment), the user's words (feedback), an order
+    a demonstration (solution), the attempt's output (environment), the user's words (feedback)
 
 The attempt itself is never pasted: in the paper that made the teacher worse (Hübotter et al. 2026: 44.5 with
 it, 48.3 without). Text from outside is put in as it is, never through a format string, so braces survive.
 
+`NEUTRAL` is the correction that says nothing: what a teacher does after it, it does because it was
+contradicted, not because of what it was told.
+
 Too long for `room`: the environment's output is cut in the middle, by tokens; then left out; then the
-demonstration is left out, whole, as half a call is no demonstration. The words, the instruction and the
-conversation stay; if they alone do not fit, that is an error.
+demonstration is left out, whole, as half a call is no demonstration. The words and the conversation stay;
+if they alone do not fit, that is an error.
 """
 
 from collections.abc import Sequence
@@ -23,26 +27,27 @@ from continualcode.core.errors import UpdateError
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 
-SOLUTION = "This is what the user wanted instead of your last attempt:"
-ENVIRONMENT = "Your last attempt gave this output:"
-FEEDBACK = "The user rejected your last attempt and said:"
-INSTRUCTION = "Do the task again, the way the user wants it."
+SOLUTION = "This is what I want instead:"
+ENVIRONMENT = "What you did gave this output:"
+NEUTRAL = "No, that is wrong."
 
 
 def correction_text(slots: Slots) -> str:
-    """The parts that are there, each under its heading, and the instruction."""
-    told = ((SOLUTION, slots.solution), (ENVIRONMENT, slots.environment), (FEEDBACK, slots.feedback))
-    parts = [f"{heading}\n\n{text.strip()}" for heading, text in told if text.strip()]
-    return "\n\n".join([*parts, INSTRUCTION])
+    """The parts that are there; `NEUTRAL` if none is."""
+    headed = ((SOLUTION, slots.solution), (ENVIRONMENT, slots.environment))
+    parts = [f"{heading}\n\n{text.strip()}" for heading, text in headed if text.strip()]
+    words = slots.feedback.strip()
+    return "\n\n".join([*parts, words] if words else parts) or NEUTRAL
 
 
 def teacher_messages(messages: Sequence[Message], slots: Slots) -> tuple[Message, ...]:
-    """The student's messages with the correction in, or after, the last of them."""
-    said = correction_text(slots)
-    if messages and messages[-1].role == "user":
-        *before, last = messages
-        return (*before, msgspec.structs.replace(last, text=f"{last.text}\n\n{said}"))
-    return (*messages, Message(role="user", text=said))
+    """The student's messages and the correction as the user's next turn."""
+    return (*messages, Message(role="user", text=correction_text(slots)))
+
+
+def neutral_prompt(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
+    """The teacher's prompt with the correction that says nothing."""
+    return policy.render(teacher_messages(turn.messages, Slots()), turn.tools)
 
 
 def teacher_prompt(turn: SampledTurn, slots: Slots, policy: Policy, room: int) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from continualcode.core.events import (
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
+    UpdateRejected,
     UpdateStarted,
 )
 from continualcode.core.session import Session
@@ -76,6 +77,9 @@ class Screen:
                 self.progress("learning", 0, 0)
             case UpdateApplied():
                 self._learned(record, session)
+            case UpdateRejected():
+                self.say(f"  not kept: {record.why}", "yellow")
+                self.say(f"  the weights before it stand ({record.weights[:8]})", "dim")
             case UpdateFailed():
                 self.say(
                     f"  nothing learned: {record.why}; the weights stand ({record.weights[:8]})", "yellow"

@@ -14,7 +14,7 @@ from continualcode.core.errors import ReplayError
 from continualcode.core.events import SampleTaken, SessionResumed, UpdateApplied, UpdateFailed, event_registry
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Trainer
-from continualcode.core.replay import Replayer, plan_of, trainers_of
+from continualcode.core.replay import Replayer, plan_of, reference, trainers_of
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import Transcript, fold
@@ -79,7 +79,9 @@ def test_a_plan_survives_the_log(tmp_path: Path) -> None:
     log, _ = recorded(tmp_path)
     transcript = fold(records(log))
     for started in transcript.updates.values():
-        (example,) = plan_of(started, transcript).examples
+        plan = plan_of(started, transcript)
+        assert tuple(reference(example, transcript) for example in plan.examples) == started.examples
+        example = plan.examples[0]
         turn = transcript.sampled(example.sample)
         assert example.prompt_ids == turn.prompt_ids
         assert bytes(example.teacher_ids[: len(turn.prompt_ids) - 20]) == bytes(turn.prompt_ids[:-20])

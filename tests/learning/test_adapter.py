@@ -12,6 +12,7 @@ from torch import Tensor
 from continualcode.core.data import Example, Objective, Optimiser
 from continualcode.plugins.models.local.adapter import Adapter, digest
 from continualcode.plugins.models.local.learner import Learner
+from continualcode.plugins.models.local.packing import Packed
 
 
 def train(learner: Learner, example: Example, steps: int = 3) -> None:
@@ -34,9 +35,9 @@ def test_making_an_adapter_draws_nothing_from_the_global_generator(
 
 def test_an_untrained_adapter_computes_what_the_base_does(adapter: Adapter) -> None:
     with torch.no_grad():
-        own = adapter.logits([1, 2, 3], [2])
+        own = adapter.logits(Packed.of([1, 2, 3]), [2])
         with adapter.disabled():
-            base = adapter.logits([1, 2, 3], [2])
+            base = adapter.logits(Packed.of([1, 2, 3]), [2])
     assert torch.equal(own, base)
 
 
@@ -104,13 +105,15 @@ def test_weights_saved_and_loaded_give_the_same_logits(
     other.restore(safetensors.load_file(file))  # pyright: ignore[reportUnknownMemberType]  # as said above
     assert other.digest() == adapter.digest()
     with torch.no_grad():
-        assert torch.equal(other.logits([1, 2, 3], [0, 1, 2]), adapter.logits([1, 2, 3], [0, 1, 2]))
+        assert torch.equal(
+            other.logits(Packed.of([1, 2, 3]), [0, 1, 2]), adapter.logits(Packed.of([1, 2, 3]), [0, 1, 2])
+        )
 
 
 def test_logits_at_some_positions_are_those_of_the_whole_forward_pass(adapter: Adapter) -> None:
     with torch.no_grad():
         whole = adapter.model(input_ids=torch.tensor([[1, 2, 3, 4]])).logits[0]
-        assert torch.allclose(adapter.logits([1, 2, 3, 4], [3, 1]), whole[[3, 1]], atol=1e-6)
+        assert torch.allclose(adapter.logits(Packed.of([1, 2, 3, 4]), [3, 1]), whole[[3, 1]], atol=1e-6)
 
 
 def test_held_factors_are_gone_after_an_error(adapter: Adapter, new_adapter: Callable[..., Adapter]) -> None:

@@ -12,6 +12,7 @@ from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.plugins.models.local import objectives as o
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.learner import Learner
+from continualcode.plugins.models.local.packing import Packed
 
 Build = Callable[..., Example]
 
@@ -147,7 +148,7 @@ def test_a_row_of_no_weight_is_seen_but_not_learned_from(
 ) -> None:
     one, muted = example(), example(completion_ids=(20, 21), sample="s2", weight=0.0)
     alone = gradient(adapter, learner, one)
-    assert torch.equal(gradient(adapter, learner, one, muted), alone)
+    assert torch.allclose(gradient(adapter, learner, one, muted), alone, rtol=1e-4, atol=1e-7)
     assert len(looked(learner, one, muted).divergences) == 2
 
 
@@ -190,10 +191,10 @@ class Shifted(Adapter):
         vars(self).update(vars(adapter))
         self._times = times
 
-    def logits(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
+    def logits(self, packed: Packed, at: Sequence[int]) -> Tensor:
         self._times -= 1
-        late = 1 if self._times >= 0 else 0
-        return super().logits(ids, [place + late for place in at])
+        late, last = (1 if self._times >= 0 else 0), len(packed.tokens) - 1
+        return super().logits(packed, [min(place + late, last) for place in at])
 
 
 def test_a_teacher_one_position_off_fails_the_invariant(

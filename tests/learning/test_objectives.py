@@ -251,6 +251,12 @@ def test_example_mean_counts_every_example_alike() -> None:
     assert o.shares([1, 3], [1.0, 1.0], "example_mean") == pytest.approx([1 / 2, 1 / 6])
 
 
+def test_example_sum_counts_every_token_as_much_as_an_example_weighs() -> None:
+    assert o.shares([1, 3], [1.0, 1.0], "example_sum") == pytest.approx([1 / 2, 1 / 2])
+    assert o.shares([1, 3], [3.0, 1.0], "example_sum") == pytest.approx([3 / 4, 1 / 4])
+    assert o.shares([0, 3], [1.0, 1.0], "example_sum") == pytest.approx([0.0, 1.0])
+
+
 @pytest.mark.parametrize("aggregation", ["token_mean", "example_mean"])
 def test_an_example_without_a_loss_dilutes_nothing(aggregation: str) -> None:
     assert o.shares([0, 4], [1.0, 1.0], aggregation) == pytest.approx([0.0, 1 / 4])
@@ -265,3 +271,38 @@ def test_shares_sum_to_one_or_to_nothing(rows: list[tuple[int, float]], aggregat
     total = sum(c * s for c, s in zip(counts, o.shares(counts, weights, aggregation), strict=True))
     # The smallest subnormal weights cannot be divided exactly; they are as good as none.
     assert total == pytest.approx(1.0) or all(c == 0 or w < 1e-300 for c, w in rows)
+
+
+# -- A guided teacher --------------------------------------------------------------------------------
+
+
+def test_a_guided_teacher_takes_what_the_words_changed_that_many_times() -> None:
+    teacher, neutral = logs(0.6, 0.4), logs(0.5, 0.5)
+    expected = torch.tensor([0.36, 0.16], dtype=F64) / 0.52  # T² / U, renormalised: U is even here
+    assert torch.allclose(o.guided(teacher, neutral, 2.0)[0].exp(), expected)
+
+
+def test_what_any_correction_brings_about_is_not_taken_for_what_this_one_says() -> None:
+    """The first token is the teacher's choice, but more so without the words; the second is their doing."""
+    teacher, neutral = logs(0.6, 0.4), logs(0.9, 0.1)
+    guided = o.guided(teacher, neutral, 2.0)[0].exp()
+    assert guided.tolist() == pytest.approx([0.4 / 2.0, 1.6 / 2.0])
+
+
+@given(seeds, seeds, st.floats(1.0, 8.0))
+def test_a_guided_teacher_is_a_distribution_over_plausible_tokens(a: int, b: int, guidance: float) -> None:
+    teacher, neutral = (o.log_probs(random_logits(s), 1.0) for s in (a, b))
+    guided = o.guided(teacher, neutral, guidance).exp()
+    assert guided.sum(-1).tolist() == pytest.approx([1.0] * len(guided), abs=1e-5)
+    if guidance != 1.0:
+        implausible = teacher.exp() < (o.PLAUSIBLE - 1e-6) * teacher.exp().amax(-1, keepdim=True)
+        assert not guided[implausible].any()
+
+
+def test_without_guidance_it_is_the_teacher_itself() -> None:
+    assert o.guided(TWO[0], TWO[1], 1.0) is TWO[0]
+
+
+def test_equal_sides_say_nothing_to_follow() -> None:
+    teacher = logs(0.5, 0.3, 0.2)
+    assert torch.allclose(o.guided(teacher, teacher, 3.0), teacher)

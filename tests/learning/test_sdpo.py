@@ -16,10 +16,20 @@ from continualcode.core.review import Answer
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.plugins.models.local.learner import Batch, Learner
+from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
 from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings, make_trainer
+from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
 WORDS = "Use edit_lines."
+PAPER: dict[str, Any] = {
+    "rows": "sample",
+    "teacher": "live",
+    "guidance": 1.0,
+    "rehearsal": 0.0,
+    "anchors": 0.0,
+}
+"""The settings with which the trainer is the paper's."""
 
 
 class TinyPolicy(ScriptedPolicy):
@@ -102,11 +112,14 @@ def test_a_value_that_makes_no_sense_is_an_error(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "needs"),
     [
-        ({}, {"teacher:live", "full_distribution"}),
-        ({"top_k": 20, "teacher": "ema"}, {"teacher:ema", "topk_distribution"}),
-        ({"divergence": "sampled", "teacher": "base"}, {"teacher:base", "sampled_logprobs"}),
-        ({"teacher": "trust_region"}, {"teacher:trust_region", "full_distribution"}),
-        ({"teacher": "frozen"}, {"teacher:frozen", "full_distribution"}),
+        ({}, {"teacher:base", "full_distribution", "demonstrations"}),
+        (PAPER, {"teacher:live", "full_distribution"}),
+        (PAPER | {"top_k": 20, "teacher": "ema"}, {"teacher:ema", "topk_distribution"}),
+        (PAPER | {"divergence": "sampled", "teacher": "base"}, {"teacher:base", "sampled_logprobs"}),
+        (PAPER | {"anchors": 1.0}, {"teacher:live", "full_distribution", "teacher:base", "demonstrations"}),
+        (PAPER | {"rows": "both"}, {"teacher:live", "full_distribution", "demonstrations"}),
+        (PAPER | {"teacher": "trust_region"}, {"teacher:trust_region", "full_distribution"}),
+        (PAPER | {"teacher": "frozen"}, {"teacher:frozen", "full_distribution"}),
     ],
 )
 def test_it_needs_what_its_settings_ask_for(settings: dict[str, Any], needs: set[str]) -> None:
@@ -116,20 +129,45 @@ def test_it_needs_what_its_settings_ask_for(settings: dict[str, Any], needs: set
 # -- The plan ----------------------------------------------------------------------------------------
 
 
-def test_a_plan_holds_the_sample_as_logged_and_the_teachers_prompt(tmp_path: Path) -> None:
+def test_a_row_of_the_sample_holds_it_as_logged_and_the_teachers_prompt(tmp_path: Path) -> None:
     opened = corrected(tmp_path / "w")
     (correction,) = opened.transcript.pending()
-    plan = Sdpo().plan([correction], opened.transcript, opened.policy)
+    plan = Sdpo(SdpoSettings(**PAPER)).plan([correction], opened.transcript, opened.policy)
     turn = opened.transcript.sampled(correction.sample)
     (example,) = plan.examples
-    assert (example.correction, example.sample) == (correction.id, correction.sample)
+    assert (example.part, example.correction, example.sample) == ("sample", correction.id, correction.sample)
     assert example.prompt_ids == turn.prompt_ids
     assert example.completion_ids == turn.completion_ids
     assert example.sampled_logprobs == turn.logprobs
     assert bytes(example.completion_ids).decode() == opened.policy.format_call(WRITE)
     prompt, taught = bytes(example.prompt_ids).decode(), bytes(example.teacher_ids).decode()
-    assert WORDS not in prompt and WORDS in taught
-    assert taught.endswith("the way the user wants it.\nassistant: ")
+    assert WORDS not in prompt and taught.endswith(f"\nuser: {WORDS}\nassistant: ")
+
+
+def test_a_demonstration_is_what_the_teacher_would_do_in_the_tools_in_question(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    (correction,) = opened.transcript.pending()
+    trainer = Sdpo(SdpoSettings(anchors=0.0, guidance=2.0))
+    (example,) = trainer.plan([correction], opened.transcript, opened.policy).examples
+    turn = opened.transcript.sampled(correction.sample)
+    assert (example.part, example.guidance, example.sampled_logprobs) == ("demonstration", 2.0, ())
+    assert bytes(example.completion_ids).decode() == "as you say"
+    assert bytes(example.neutral_ids).decode().endswith(f"\nuser: {NEUTRAL}\nassistant: ")
+    assert example.grammar == grammar_of(tools_in_question(turn, correction), turn, opened.policy)
+
+
+def test_an_unguided_teacher_has_no_neutral_prompt(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    trainer = Sdpo(SdpoSettings(anchors=0.0, guidance=1.0))
+    (example,) = trainer.plan(opened.transcript.pending(), opened.transcript, opened.policy).examples
+    assert (example.guidance, example.neutral_ids) == (1.0, ())
+
+
+def test_with_both_the_sample_comes_first(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    trainer = Sdpo(SdpoSettings(anchors=0.0, rows="both"))
+    rows = trainer.plan(opened.transcript.pending(), opened.transcript, opened.policy).examples
+    assert [row.part for row in rows] == ["sample", "demonstration"]
 
 
 def test_a_plan_is_data_that_can_be_logged(tmp_path: Path) -> None:
@@ -145,14 +183,15 @@ def test_an_edited_call_is_shown_as_the_model_would_have_written_it(tmp_path: Pa
     (update,) = opened.transcript.updates.values()
     taught = bytes(opened.transcript.expand(update.examples[0].teacher)).decode()
     wanted = opened.policy.format_call(Call(tool="write", arguments=edited))
-    assert f"This is what the user wanted instead of your last attempt:\n\n{wanted}\n" in taught
+    assert f"\nuser: This is what I want instead:\n\n{wanted}\n\n" in taught
 
 
 def test_the_teachers_prompt_leaves_room_for_the_completion(tmp_path: Path) -> None:
     opened = corrected(tmp_path / "w")
     pending = opened.transcript.pending()
-    free = Sdpo().plan(pending, opened.transcript, opened.policy).examples[0]
-    room = len(free.teacher_ids) + len(free.completion_ids)
+    free = Sdpo(SdpoSettings(**PAPER)).plan(pending, opened.transcript, opened.policy).examples[0]
+    demonstrated = SdpoSettings().demonstration_tokens
+    room = len(free.teacher_ids) + max(len(free.completion_ids), demonstrated)
     Sdpo(SdpoSettings(max_context=room)).plan(pending, opened.transcript, opened.policy)
     with pytest.raises(
         UpdateError, match=f"correction {pending[0].id}, sample {pending[0].sample}: .*tokens"

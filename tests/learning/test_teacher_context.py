@@ -8,7 +8,12 @@ from continualcode.core.data import Message, SamplingParams, Slots
 from continualcode.core.errors import UpdateError
 from continualcode.core.testing import ScriptedPolicy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.teacher_context import teacher_messages, teacher_prompt
+from continualcode.plugins.trainers.teacher_context import (
+    NEUTRAL,
+    neutral_prompt,
+    teacher_messages,
+    teacher_prompt,
+)
 
 ASKED = (Message(role="system", text="Be good."), Message(role="user", text="Fix the test."))
 RAN = (*ASKED, Message(role="assistant", text="read a.py"), Message(role="tool", text="1| x"))
@@ -27,35 +32,9 @@ def told(slots: Slots, room: int) -> str:
 # -- The text ----------------------------------------------------------------------------------------
 
 
-def test_after_a_tool_result_the_correction_is_a_user_turn_of_its_own() -> None:
-    assert teacher_messages(RAN, Slots(feedback=WORDS)) == (
-        *RAN,
-        Message(
-            role="user",
-            text="""\
-The user rejected your last attempt and said:
-
-Use edit_lines; don't overwrite the whole file.
-
-Do the task again, the way the user wants it.""",
-        ),
-    )
-
-
-def test_after_a_user_turn_the_correction_extends_it() -> None:
-    *before, last = teacher_messages(ASKED, Slots(feedback=WORDS))
-    assert tuple(before) == ASKED[:1]
-    assert last == Message(
-        role="user",
-        text="""\
-Fix the test.
-
-The user rejected your last attempt and said:
-
-Use edit_lines; don't overwrite the whole file.
-
-Do the task again, the way the user wants it.""",
-    )
+def test_the_correction_is_a_user_turn_of_its_own_in_the_users_words() -> None:
+    for before in (ASKED, RAN):
+        assert teacher_messages(before, Slots(feedback=WORDS)) == (*before, Message(role="user", text=WORDS))
 
 
 def test_all_slots_in_their_order() -> None:
@@ -65,25 +44,23 @@ def test_all_slots_in_their_order() -> None:
     assert (
         teacher_messages(RAN, slots)[-1].text
         == """\
-This is what the user wanted instead of your last attempt:
+This is what I want instead:
 
 edit_lines("a.py", 5)
 
-Your last attempt gave this output:
+What you did gave this output:
 
 E assert 4 == 5
 1 failed
 
-The user rejected your last attempt and said:
-
-Wrong line.
-
-Do the task again, the way the user wants it."""
+Wrong line."""
     )
 
 
-def test_without_any_slot_the_instruction_stands_alone() -> None:
-    assert teacher_messages(RAN, Slots())[-1].text == "Do the task again, the way the user wants it."
+def test_without_any_slot_the_correction_only_contradicts() -> None:
+    assert teacher_messages(RAN, Slots())[-1].text == NEUTRAL
+    neutral = bytes(neutral_prompt(seen(RAN), ScriptedPolicy())).decode()
+    assert neutral == told(Slots(feedback=NEUTRAL), 10**6)
 
 
 @given(st.text(alphabet="{}%$ab!:0\\", max_size=40))
@@ -103,12 +80,11 @@ FULL = Slots(feedback=WORDS, solution="S" * 50, environment="first" + "e" * 5000
 ALL = len(told(FULL, 10**6))
 
 
-@given(st.integers(450, ALL + 10))
-def test_at_any_length_the_words_the_instruction_and_the_end_of_the_prompt_survive(room: int) -> None:
+@given(st.integers(len(told(Slots(feedback=WORDS), 10**6)), ALL + 10))
+def test_at_any_length_the_words_and_the_whole_conversation_survive(room: int) -> None:
     text = told(FULL, room)
     assert len(text.encode()) <= room
-    assert WORDS in text
-    assert text.endswith("Do the task again, the way the user wants it.\nassistant: ")
+    assert text.endswith(f"{WORDS}\nassistant: ")
     assert text.startswith("system: Be good.\nuser: Fix the test.\n")
 
 
@@ -126,7 +102,7 @@ def test_without_room_for_any_output_its_heading_goes_too() -> None:
 
 def test_a_demonstration_is_left_out_whole() -> None:
     text = told(FULL, len(told(Slots(feedback=WORDS), 10**6)) + 30)
-    assert "S" * 10 not in text and "instead of" not in text
+    assert "S" * 10 not in text and "instead" not in text
 
 
 def test_a_conversation_that_does_not_fit_is_an_error_with_the_numbers() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from continualcode.core.data import Call, Message, Sample, SamplingParams, ToolSpec
 from continualcode.core.errors import UsageError
 from continualcode.plugins.models.local.constraint import scores, unpacked
+from continualcode.plugins.models.local.packing import Packed
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import common
 from continualcode.plugins.models.local.sampler import Stream
@@ -43,7 +44,7 @@ def from_scratch(
     ids = sample.token_ids
     with torch.no_grad():
         logits = parts(policy)._adapter.logits(
-            [*prompt, *ids], range(len(prompt) - 1, len(prompt) + len(ids) - 1)
+            Packed.of([*prompt, *ids]), range(len(prompt) - 1, len(prompt) + len(ids) - 1)
         )
     masks = parts(policy)._constraint.masks(grammar, ids) if grammar else [None] * len(ids)
     rows = zip(logits, masks, ids, strict=True)
@@ -143,7 +144,7 @@ def test_temperature_zero_takes_the_most_probable_token_and_scores_it_at_one(
     ids = sample.token_ids
     with torch.no_grad():
         logits = parts(policy)._adapter.logits(
-            [*prompt, *ids], range(len(prompt) - 1, len(prompt) + len(ids) - 1)
+            Packed.of([*prompt, *ids]), range(len(prompt) - 1, len(prompt) + len(ids) - 1)
         )
     masks = parts(policy)._constraint.masks(grammar, ids)
     assert [int(scores(row, mask, 1.0).argmax()) for row, mask in zip(logits, masks, strict=True)] == list(

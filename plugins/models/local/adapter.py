@@ -19,6 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from continualcode.core.data import AdapterSpec
+from continualcode.plugins.models.local.packing import Packed
 
 Factors: TypeAlias = dict[str, Tensor]
 """Adapter tensors by name. Names that differ in `lora_A` and `lora_B` only are the factors of one layer."""
@@ -51,20 +52,9 @@ class Adapter:
         """The trainable tensors, in the order of their names."""
         return list(self._parameters.values())
 
-    def logits(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
-        """The model's next-token logits after each position of `at` in `ids`: [len(at), V].
-
-        The output layer, the widest by far, runs on those positions only.
-        """
-        device = self.parameters()[0].device
-        kept = torch.tensor(at, dtype=torch.long, device=device)
-        out = self.model(
-            input_ids=torch.tensor([ids], dtype=torch.long, device=device),
-            use_cache=False,
-            logits_to_keep=kept,
-        )
-        logits: Tensor = out.logits[0]
-        return logits
+    def logits(self, packed: Packed, at: Sequence[int]) -> Tensor:
+        """The model's next-token logits after the nodes `at` of packed sequences: [len(at), V]."""
+        return packed.logits(self.model, at, self.parameters()[0].device)
 
     # -- Weights by content --------------------------------------------------------------------------
 

@@ -6,19 +6,19 @@ weights, and the promises around it:
 - Both sides score the same completion ids, at the temperature they were sampled with, renormalised over what
   the grammar allowed. Token t of a completion after a prompt of P tokens is predicted at position P + t − 1.
 - Only positions where the grammar left a choice carry loss; the output layer runs on no others.
-- One example a forward pass, gradients accumulated: there is no padding that could change anything.
+- All rows go through the model together, what their prompts have in common once (`packing`); no padding.
 - What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
 The gradient goes through the whole prompt, keys and values included. Left out: activation checkpointing
-(memory grows with the longest example), and sharing what two prompts have in common.
+(memory grows with the tokens of a batch).
 """
 
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,18 +28,24 @@ from continualcode.core.errors import UpdateError, nearest
 from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 from continualcode.plugins.models.local.constraint import unpacked
+from continualcode.plugins.models.local.packing import Packed
 from continualcode.plugins.models.local.rows import (
-    Look,
     Row,
     blaming,
     check,
+    divergence,
+    drift,
+    kept,
     look,
-    mean,
+    loss,
     of,
     refuse_nonfinite,
     who,
 )
 from continualcode.plugins.models.local.teachers import Ema, trust_region
+
+Scored: TypeAlias = tuple[Example, tuple[int, ...], Sequence[int]]
+"""What to score: an example's completion, at its free positions, after a prompt."""
 
 
 class Constraint(Protocol):
@@ -94,45 +100,50 @@ class Learner:
             check(example, self._vocabulary(), self._adapter.model.config.max_position_embeddings)
         masks = [self._choices(example) for example in examples]
         counts = [len(free) for free, _ in masks]
-        shares = objectives.shares(counts, [e.weight for e in examples], objective.aggregation)
+        learned = [0.0 if e.part == "probe" else e.weight for e in examples]
+        shares = objectives.shares(counts, learned, objective.aggregation)
+        told = self._told(examples, counts, objective)
+        teachers = self._teachers(examples, [free for free, _ in masks], objective)
         rows: list[Row] = []
-        for example, (free, allowed), share in zip(examples, masks, shares, strict=True):
-            with blaming(example):
-                rows.append(self._row(example, free, allowed, share, objective))
+        for number, example in enumerate(examples):
+            free, allowed = masks[number]
+            rows.append(self._row(example, free, allowed, shares[number], told[number], teachers[number]))
+        if objective.top_k is not None:
+            rows = self._narrowed(rows, objective.top_k)
         return Batch(tuple(rows), objective, optimiser)
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
         """Measure the batch; if its divergence is above `stop_below` (nats a token), take one AdamW step.
 
-        The divergence is the mean over free positions, weighted as the loss is: of KL(T‖S) for forward_kl
-        and sampled, of the objective's own for the others. stop_below=inf only measures.
+        The divergence is over the rows about corrections, weighted as the loss is: of KL(T‖S) for forward_kl
+        and sampled, of the objective's own for the others. stop_below=inf only measures, and probes too.
         """
         measuring = stop_below == math.inf
-        looks: list[Look] = []
+        rows = [row for row in batch.rows if measuring or row.example.part != "probe"]
         try:
-            for number, row in enumerate(batch.rows, start=1):
-                with torch.set_grad_enabled(not measuring), blaming(row.example):
-                    logits = self._logits(row.example.prompt_ids, row.example, row.free) if row.free else None
-                    seen, losses = look(row, logits, batch.objective)
-                    looks.append(seen)
-                    divergence = mean(looks, [s.divergences for s in looks])
-                    # The mean only grows with rows, so the last one's gradient can be spared, and only that.
-                    idle = measuring or (number == len(batch.rows) and divergence <= stop_below)
-                    if logits is not None and row.share and not idle:
-                        self._backward(row, logits, losses)
-            divergence = mean(looks, [s.divergences for s in looks])
-            stepping = divergence > stop_below and any(row.share for row in batch.rows)
+            with torch.set_grad_enabled(not measuring):
+                scored = self._logits(rows, [row.example.prompt_ids for row in rows])
+                seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
+            looks = [one for one, _ in seen]
+            found = divergence(looks)
+            stepping = not measuring and found > stop_below and any(row.share for row in rows)
+            if stepping:
+                self._backward(rows, scored, [losses for _, losses in seen])
             norm = self._apply(batch) if stepping else 0.0
         finally:
             for parameter in self._adapter.parameters():
                 parameter.grad = None
+        by_row = {id(one.row): one for one in looks}
+        unseen = tuple[float, ...]()
         return StepReport(
             stepped=stepping,
-            loss=mean(looks, [s.losses for s in looks]),
-            divergence=divergence,
+            loss=loss(looks),
+            divergence=found,
             grad_norm=norm,
-            advantages=tuple(s.advantages for s in looks),
-            divergences=tuple(s.divergences for s in looks),
+            drift=drift(looks),
+            kept=kept(looks),
+            advantages=tuple(by_row[id(r)].advantages if id(r) in by_row else unseen for r in batch.rows),
+            divergences=tuple(by_row[id(r)].divergences if id(r) in by_row else unseen for r in batch.rows),
         )
 
     # -- Weights -------------------------------------------------------------------------------------
@@ -183,37 +194,85 @@ class Learner:
         free = tuple(place for place, choices in enumerate(allowed.sum(-1)) if int(choices) > 1)
         return free, allowed[list(free)].to(self._device)
 
+    def _told(self, examples: Sequence[Example], counts: Sequence[int], objective: Objective) -> list[float]:
+        """What one token of each row counts for in the figures of its kind."""
+        corrects = [e.part in ("sample", "demonstration") for e in examples]
+        ours = [e.weight if c else 0.0 for e, c in zip(examples, corrects, strict=True)]
+        others = [0.0 if c else 1.0 for c in corrects]
+        mine = objectives.shares(counts, ours, objective.aggregation)
+        stays = objectives.shares(counts, others, "example_sum")
+        return [m if c else s for m, s, c in zip(mine, stays, corrects, strict=True)]
+
+    def _teachers(
+        self, examples: Sequence[Example], frees: Sequence[tuple[int, ...]], objective: Objective
+    ) -> list[Tensor]:
+        """The teacher's logits, a row each: [1, F, V]; where it is guided [2, F, V], the second neutral."""
+        stays = [e.part in ("anchor", "probe") for e in examples]
+        found: list[Tensor] = [torch.zeros(0)] * len(examples)
+        for staying in (False, True):
+            chosen = [n for n, stay in enumerate(stays) if stay == staying]
+            if not chosen:
+                continue
+            guided = [n for n in chosen if examples[n].guidance != 1.0]
+            wanted = [(examples[n], frees[n], examples[n].teacher_ids) for n in chosen]
+            wanted += [(examples[n], frees[n], examples[n].neutral_ids) for n in guided]
+            logits = self._teacher_logits(wanted, "base" if staying else objective.teacher, objective)
+            for n, of_teacher in zip(chosen, logits[: len(chosen)], strict=True):
+                found[n] = of_teacher[None]
+            for n, neutral in zip(guided, logits[len(chosen) :], strict=True):
+                found[n] = torch.cat([found[n], neutral[None]])
+        return found
+
     def _row(
         self,
         example: Example,
         free: tuple[int, ...],
         allowed: Tensor | None,
         share: float,
-        objective: Objective,
+        told: float,
+        logits: Tensor,
     ) -> Row:
         tokens = torch.tensor(example.completion_ids, device=self._device)[list(free)]
-        sampled = torch.tensor(example.sampled_logprobs, device=self._device)[list(free)]
+        own = example.sampled_logprobs or (0.0,) * len(example.completion_ids)
+        sampled = torch.tensor(own, device=self._device)[list(free)]
         if not free:
-            return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, share)
-        logits = self._teacher_logits(example, free, objective)
-        teacher = objectives.log_probs(logits, example.temperature, allowed)
+            return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, share, told)
+        teacher = objectives.log_probs(logits[0], example.temperature, allowed)
+        if len(logits) == 2:
+            neutral = objectives.log_probs(logits[1], example.temperature, allowed)
+            teacher = objectives.guided(teacher, neutral, example.guidance)
         teacher_tokens = of(teacher, tokens)
+        if example.guidance != 1.0:  # a guided teacher may find a sampled token impossible
+            teacher_tokens = teacher_tokens.clamp(min=-30.0)
         refuse_nonfinite(example, free, teacher_tokens, "the teacher's log-probability")
-        support: Tensor | None = None
-        if objective.top_k is not None:
-            # The student's choice, made once: every step of an update minimises the same function.
-            student = self._logits(example.prompt_ids, example, free)
-            student = objectives.log_probs(student, example.temperature, allowed)
-            support = student.topk(min(objective.top_k, student.shape[1])).indices
-            teacher = objectives.with_tail(teacher.gather(1, support))
-        return Row(example, free, tokens, sampled, allowed, support, teacher, teacher_tokens, share)
+        return Row(example, free, tokens, sampled, allowed, None, teacher, teacher_tokens, share, told)
 
-    def _teacher_logits(self, example: Example, free: Sequence[int], objective: Objective) -> Tensor:
-        def scored(weights: AbstractContextManager[None]) -> Tensor:
+    def _narrowed(self, rows: Sequence[Row], top_k: int) -> list[Row]:
+        """The rows on the student's `top_k` tokens and a tail.
+
+        The student's choice, made once: every step of an update minimises the same function.
+        """
+        scored = self._logits(rows, [row.example.prompt_ids for row in rows])
+        narrowed: list[Row] = []
+        for row, logits in zip(rows, scored, strict=True):
+            if logits is None:
+                narrowed.append(row)
+                continue
+            student = objectives.log_probs(logits, row.example.temperature, row.allowed)
+            support = student.topk(min(top_k, student.shape[1])).indices
+            narrowed.append(
+                replace(row, support=support, teacher=objectives.with_tail(row.teacher.gather(1, support)))
+            )
+        return narrowed
+
+    def _teacher_logits(self, wanted: Sequence[Scored], teacher: str, objective: Objective) -> list[Tensor]:
+        """Logits [F, V] of each of `wanted`, by the weights of the teacher of that name."""
+
+        def scored(weights: AbstractContextManager[None]) -> list[Tensor]:
             with weights:
-                return self._logits(example.teacher_ids, example, free)
+                return self._scored(wanted)
 
-        match objective.teacher:
+        match teacher:
             case "live":
                 return scored(nullcontext())
             case "base":
@@ -222,9 +281,10 @@ class Learner:
                 return scored(self._adapter.holding(self._kept(objective.frozen_teacher)))
             case "ema":
                 return scored(self._adapter.holding(self._ema.factors) if self._ema else nullcontext())
-            case "trust_region":
+            case _:  # trust_region
                 base, live = scored(self._adapter.disabled()), scored(nullcontext())
-                return trust_region(base, live, objective.teacher_rate)
+                rate = objective.teacher_rate
+                return [trust_region(b, own, rate) for b, own in zip(base, live, strict=True)]
 
     def _kept(self, wanted: str | None) -> Factors:
         """The weights called `wanted`: the present ones, which are kept from here on, or kept ones."""
@@ -240,20 +300,45 @@ class Learner:
 
     # -- Looking and stepping ------------------------------------------------------------------------
 
-    def _logits(self, prompt: Sequence[int], example: Example, free: Sequence[int]) -> Tensor:
-        """Next-token logits [F, V] at the free positions of the completion, after `prompt`."""
-        return self._adapter.logits([*prompt, *example.completion_ids], [len(prompt) + t - 1 for t in free])
+    def _logits(self, rows: Sequence[Row], prompts: Sequence[Sequence[int]]) -> list[Tensor | None]:
+        """Next-token logits [F, V] at the free positions of each row, after its prompt; None: it has none."""
+        wanted = [(row.example, row.free, prompt) for row, prompt in zip(rows, prompts, strict=True)]
+        return [logits if row.free else None for row, logits in zip(rows, self._scored(wanted), strict=True)]
 
-    def _backward(self, row: Row, logits: Tensor, losses: Tensor) -> None:
-        """Add the gradient of one row's part of the loss to the adapter's."""
+    def _scored(self, wanted: Sequence[Scored]) -> list[Tensor]:
+        """Next-token logits [F, V] at the free positions of each completion after its prompt, in one pass."""
+        packed = Packed()
+        nodes: list[int] = []
+        for example, free, prompt in wanted:
+            if free:
+                path = packed.add([*prompt, *example.completion_ids[: free[-1]]])
+                nodes += [path[len(prompt) + t - 1] for t in free]
+        if not nodes:
+            return [torch.zeros(0) for _ in wanted]
+        with blaming([example for example, _, _ in wanted]):
+            logits = self._adapter.logits(packed, nodes)
+        return list(torch.split(logits, [len(free) for _, free, _ in wanted]))
+
+    def _backward(
+        self, rows: Sequence[Row], logits: Sequence[Tensor | None], losses: Sequence[Tensor]
+    ) -> None:
+        """Leave the gradient of the loss in the adapter."""
         # In two stages, so that a fault of the loss, which has a position, can be told from one of the model.
-        (at_logits,) = torch.autograd.grad(losses.sum() * row.share, logits)
-        refuse_nonfinite(row.example, row.free, at_logits.abs().amax(-1), "the gradient at the logits")
-        torch.autograd.backward(logits, at_logits)
+        learned = [
+            (row, of_row, loss_of_row)
+            for row, of_row, loss_of_row in zip(rows, logits, losses, strict=True)
+            if of_row is not None and row.share
+        ]
+        total = torch.stack([loss_of_row.sum() * row.share for row, _, loss_of_row in learned]).sum()
+        at_logits = torch.autograd.grad(total, [of_row for _, of_row, _ in learned])
+        for (row, _, _), gradient in zip(learned, at_logits, strict=True):
+            refuse_nonfinite(row.example, row.free, gradient.abs().amax(-1), "the gradient at the logits")
+        with blaming([row.example for row, _, _ in learned]):
+            torch.autograd.backward([of_row for _, of_row, _ in learned], at_logits)
         gradients = [p.grad for p in self._adapter.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
-            raise UpdateError(f"{who(row.example)}: the gradient's norm is {float(norm)}")
+            raise UpdateError(f"{who(learned[0][0].example)}: the gradient's norm is {float(norm)}")
 
     def _apply(self, batch: Batch) -> float:
         """Clip, one AdamW step, one of the averaged teacher; all or nothing. Returns the unclipped norm."""

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +30,7 @@ from continualcode.plugins.models.local import loading, store
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
+from continualcode.plugins.models.local.demonstration import Demonstrator
 from continualcode.plugins.models.local.families import Language, Turn, detect
 from continualcode.plugins.models.local.learner import Batch, Learner, Snapshot
 from continualcode.plugins.models.local.prefix import Prefix
@@ -63,6 +65,8 @@ class LocalPolicy:
         self._prefix = Prefix(self._adapter.model, device)
         context = min(given.context, int(model.config.max_position_embeddings))
         self._sampler = Sampler(self._prefix, codec, self._constraint, context)
+        pair = Prefix(self._adapter.model, device), Prefix(self._adapter.model, device)
+        self._demonstrator = Demonstrator(*pair, codec, self._constraint)
         self._weights: str | None = None
         self._stack = loading.fingerprint(device, dtype)
         self._info = ModelInfo(
@@ -153,6 +157,28 @@ class LocalPolicy:
             prefix=self._prefix,
         )
 
+    def demonstrate(
+        self,
+        teacher_ids: Sequence[int],
+        neutral_ids: Sequence[int],
+        grammar: str | None,
+        *,
+        teacher: str,
+        guidance: float,
+        max_tokens: int,
+    ) -> Sample:
+        """What the teacher would do instead; drawn by live weights for a live teacher, else by the base."""
+        live = teacher == "live"
+        with nullcontext() if live else self._adapter.disabled():
+            return self._demonstrator.demonstrate(
+                teacher_ids,
+                neutral_ids,
+                grammar,
+                guidance=guidance,
+                max_tokens=min(max_tokens, self._sampler.room(teacher_ids)),
+                weights=self.weights() if live else "base",
+            )
+
     # -- Learning ------------------------------------------------------------------------------------
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Batch:
@@ -192,7 +218,7 @@ class LocalPolicy:
 
     def close(self) -> None:
         """Let go of the model; nothing here can be used afterwards."""
-        del self._sampler, self._prefix, self._learner, self._adapter, self._constraint
+        del self._sampler, self._demonstrator, self._prefix, self._learner, self._adapter, self._constraint
         gc.collect()
         if self._stack["device"] == "cuda":
             torch.cuda.empty_cache()

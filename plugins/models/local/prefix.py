@@ -17,6 +17,10 @@ CHUNK = 512
 """How many tokens one forward pass takes at most: bounds its memory, and the wait until it can be stopped."""
 
 
+PIECE = 64
+"""How many tokens of a restarted sequence are computed, and kept, together."""
+
+
 class Interrupted(Exception):
     """The user's wish to stop was seen between two forward passes."""
 
@@ -33,6 +37,7 @@ class Prefix:
         self._device = device
         self._weights = ""
         self._ids: list[int] = []
+        self._pieces = 0  # how many tokens at the start were computed in whole pieces (see `restart`)
         self._cache = DynamicCache()
 
     def use(self, weights: str) -> None:
@@ -61,6 +66,19 @@ class Prefix:
             missing -= len(rows[-1])
         return torch.cat(rows)
 
+    @torch.no_grad()
+    def restart(self, ids: Sequence[int]) -> None:
+        """Begin a sequence with `ids`, such that what follows does not depend on earlier ones, to the bit.
+
+        How tokens are split over forward passes changes the last bits of their keys and values. So they are
+        computed in pieces of `PIECE` counted from the start, and only such whole pieces are kept from before.
+        """
+        wanted = list(ids)
+        self._keep(min(common(self._ids, wanted), self._pieces) // PIECE * PIECE)
+        while len(self._ids) < len(wanted):
+            self._forward(wanted[len(self._ids) : len(self._ids) + PIECE], 1)
+        self._pieces = len(wanted) // PIECE * PIECE
+
     def _forward(self, piece: list[int], last: int) -> Tensor:
         """Add `piece` to the sequence; the logits [last, V] after its last tokens."""
         before = len(self._ids)
@@ -86,6 +104,7 @@ class Prefix:
         if count >= len(self._ids):
             return
         self._ids = self._ids[:count]
+        self._pieces = min(self._pieces, count)
         if not count:
             self._cache = DynamicCache()
             return

@@ -23,7 +23,8 @@ class Row:
 
     tokens, sampled: the sampled ids and their logprobs then, [F]. allowed: bool [F, V], None: everything.
     teacher: log-probabilities [F, V], or [F, k+1]: on `support` [F, k], and a tail. share: what one free
-    token counts for in the batch's mean.
+    token counts for in the loss; told: in what is reported of the rows of its kind (corrections, or anchors
+    and probes).
     """
 
     example: Example
@@ -35,13 +36,23 @@ class Row:
     teacher: Tensor
     teacher_tokens: Tensor
     share: float
+    told: float
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is about a correction, not about what shall stay."""
+        return self.example.part in ("sample", "demonstration")
 
 
 @dataclass(frozen=True)
 class Look:
-    """The student on one row, as numbers, one a completion token: loss, divergence, log T − log S."""
+    """The student on one row, as numbers, one a completion token: loss, divergence, log T − log S.
 
-    share: float
+    kept: its most probable token is the completion's at every free position.
+    """
+
+    row: Row
+    kept: bool
     losses: tuple[float, ...]
     divergences: tuple[float, ...]
     advantages: tuple[float, ...]
@@ -54,7 +65,7 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
     """
     if logits is None:
         zeros = (0.0,) * len(row.example.completion_ids)
-        return Look(row.share, zeros, zeros, zeros), torch.zeros(0)
+        return Look(row, True, zeros, zeros, zeros), torch.zeros(0)
     full = objectives.log_probs(logits, row.example.temperature, row.allowed)
     tokens = of(full, row.tokens)
     student = full if row.support is None else objectives.with_tail(full.gather(1, row.support))
@@ -64,18 +75,36 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
     else:
         losses = objectives.divergence(student, row.teacher, objective)
         divergences = losses.detach()
-    losses = losses * objectives.importance_ratio(tokens, row.sampled, objective.ratio_clip)
+    if row.example.part == "sample":
+        losses = losses * objectives.importance_ratio(tokens, row.sampled, objective.ratio_clip)
     advantages = row.teacher_tokens - tokens.detach()
     refuse_nonfinite(row.example, row.free, losses, "the loss")
     refuse_nonfinite(row.example, row.free, divergences, "the divergence")
     refuse_nonfinite(row.example, row.free, advantages, "the advantage")
-    seen = Look(row.share, *(spread(row, values) for values in (losses, divergences, advantages)))
+    kept = bool((full.argmax(-1) == row.tokens).all())
+    seen = Look(row, kept, *(spread(row, values) for values in (losses, divergences, advantages)))
     return seen, losses
 
 
-def mean(looks: Sequence[Look], figures: Sequence[tuple[float, ...]]) -> float:
-    """The batch's mean of `figures`, one tuple a row, each token counting by its row's share."""
-    return math.fsum(math.fsum(row) * seen.share for seen, row in zip(looks, figures, strict=True))
+def loss(looks: Sequence[Look]) -> float:
+    """The batch's loss: every token counts by its row's share."""
+    return math.fsum(math.fsum(seen.losses) * seen.row.share for seen in looks)
+
+
+def divergence(looks: Sequence[Look]) -> float:
+    """The mean divergence of the rows about corrections, averaged as the loss is."""
+    return math.fsum(math.fsum(seen.divergences) * seen.row.told for seen in looks if seen.row.corrects)
+
+
+def drift(looks: Sequence[Look]) -> float:
+    """The mean divergence of anchors and probes from the base model, in nats a row; 0 if there are none."""
+    return math.fsum(math.fsum(seen.divergences) * seen.row.told for seen in looks if not seen.row.corrects)
+
+
+def kept(looks: Sequence[Look]) -> float:
+    """The share of probes on which the student would still do what it did; 1 if there are none."""
+    probes = [seen.kept for seen in looks if seen.row.example.part == "probe"]
+    return sum(probes) / len(probes) if probes else 1.0
 
 
 def spread(row: Row, values: Tensor) -> tuple[float, ...]:
@@ -104,8 +133,12 @@ def check(example: Example, vocabulary: int, context: int) -> None:
     ids, logprobs = example.completion_ids, example.sampled_logprobs
     if not ids or not example.prompt_ids or not example.teacher_ids:
         raise UpdateError(f"{who(example)}: both prompts and the completion need at least one token")
-    if len(ids) != len(logprobs):
-        raise UpdateError(f"{who(example)}: {len(ids)} completion tokens but {len(logprobs)} logprobs")
+    expected = len(ids) if example.part == "sample" else 0
+    if len(logprobs) != expected:
+        raise UpdateError(
+            f"{who(example)}: {len(ids)} completion tokens but {len(logprobs)} logprobs; "
+            f"a row of kind {example.part!r} has {expected}"
+        )
     for place, logprob in enumerate(logprobs):
         if not math.isfinite(logprob) or logprob > 1e-3:  # a certain token is often a hair above 0 in fp32
             raise UpdateError(f"{who(example)}: logprob {logprob} at position {place}; need finite, ≤ 0")
@@ -128,9 +161,10 @@ def refuse_nonfinite(example: Example, free: Sequence[int], values: Tensor, name
 
 
 @contextmanager
-def blaming(example: Example) -> Generator[None]:
-    """Torch's errors (out of memory, above all) as UpdateErrors that name the example."""
+def blaming(examples: Sequence[Example]) -> Generator[None]:
+    """Torch's errors (out of memory, above all) as UpdateErrors that name the corrections."""
     try:
         yield
     except RuntimeError as error:
-        raise UpdateError(f"{who(example)}: torch could not compute it: {error}") from error
+        names = "; ".join(dict.fromkeys(who(e) for e in examples if e.part in ("sample", "demonstration")))
+        raise UpdateError(f"{names}: torch could not compute it: {error}") from error

@@ -1,0 +1,37 @@
+"""Earlier corrections mixed into an update (experience replay): the log is the buffer.
+
+Each earlier correction that still stands takes part in a later update with a fixed probability, decided by a
+hash of the two corrections' own content. So whether correction i is rehearsed with k depends on nothing
+else, and leaving a third one out of a log changes neither its plan nor what the others rehearse.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from continualcode.core.data import Example
+from continualcode.core.replay import example_of
+from continualcode.core.transcript import Transcript
+
+
+def rehearsed(news: Sequence[Example], transcript: Transcript, share: float) -> list[Example]:
+    """The rows of earlier corrections that go along with `news`, oldest first; `share` of them on average."""
+    found: dict[str, list[Example]] = {}
+    for update in transcript.standing if share else ():
+        own: dict[str, list[Example]] = {}
+        for ref in transcript.updates[update].examples:
+            if ref.correction and ref.correction not in found:
+                own.setdefault(ref.correction, []).append(example_of(ref, transcript))
+        found |= own
+    fresh = {new.correction for new in news}
+    return [
+        row
+        for correction, rows in found.items()
+        if correction not in fresh and any(_chance(rows[0], new) < share for new in news)
+        for row in rows
+    ]
+
+
+def _chance(old: Example, new: Example) -> float:
+    """A number in [0, 1) that is a function of what two corrections are about, ids aside."""
+    said = repr((old.teacher_ids, old.completion_ids, new.teacher_ids, new.completion_ids))
+    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big") / 2**64
