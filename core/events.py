@@ -27,6 +27,7 @@ from continualcode.core.data import (
     ToolSpec,
     Verdict,
 )
+from continualcode.core.undo_events import Rewound, UpdateReverted, WorkspaceRecorded, WorkspaceRestored
 from continualcode.eventlog import F32, U32, Record, Registry
 
 
@@ -140,10 +141,47 @@ class ContextBuilt(Record, frozen=True, kw_only=True, tag="context_built"):
     messages: tuple[Message, ...]
 
 
+class Compacted(Record, frozen=True, kw_only=True, tag="compacted"):
+    """The conversation was made short, by the user's wish or at the model's limit; from here on it is this.
+
+    `before` and `after` are tokens of the whole prompt. Corrections are kept verbatim, see the plugin.
+    """
+
+    messages: tuple[Message, ...]
+    by: Literal["user", "limit"]
+    before: int
+    after: int
+
+
+class InstructionsRead(Record, frozen=True, kw_only=True, tag="instructions_read"):
+    """What a project's AGENTS.md at `path` says to the model; an empty text: it is gone.
+
+    `sha256` and `size` are of the whole file, of which `text` may be the beginning.
+    """
+
+    path: str
+    text: str
+    sha256: str
+    size: int
+
+    def heading(self) -> str:
+        """How it is introduced: by its name, and what it is about."""
+        folder = self.path.rpartition("/")[0]
+        return f"Instructions of the project ({self.path}{f', for files in {folder}/' if folder else ''}):"
+
+
 class PromptSubmitted(Record, frozen=True, kw_only=True, tag="prompt_submitted"):
     """The user asked for something."""
 
     text: str
+
+
+class FileAttached(Record, frozen=True, kw_only=True, tag="file_attached"):
+    """A file that the prompt names goes with it. `text` is what the model is shown; see `ToolResult.seen`."""
+
+    path: str
+    text: str
+    seen: dict[str, str] = {}
 
 
 class NoteGiven(Record, frozen=True, kw_only=True, tag="note_given"):
@@ -306,57 +344,6 @@ class UpdateFailed(Record, frozen=True, kw_only=True, tag="update_failed"):
     weights: str
 
 
-class UpdateReverted(Record, frozen=True, kw_only=True, tag="update_reverted"):
-    """The last update that stood stands no longer; the weights are those before it, whose digest this is.
-
-    The conversation goes on as it is. What the update was trained on is not trained on again.
-    """
-
-    update: str
-    weights: str
-
-
-# -- Going back ----------------------------------------------------------------------------------------
-
-
-class WorkspaceRecorded(Record, frozen=True, kw_only=True, tag="workspace_recorded"):
-    """The files of the workspace before or after something that can change them, by content.
-
-    `tree` is the digest of names, kinds, modes and contents (docs/sessions.md says what is left out);
-    empty where they could not be recorded, and `why` says why.
-    """
-
-    when: Literal["before", "after"]
-    tree: str
-    why: str = ""
-
-
-class Rewound(Record, frozen=True, kw_only=True, tag="rewound"):
-    """From here on the state is the one that stood after the event `to`; see `core.rewind`.
-
-    `weights` is the digest of then. `before` and `after` are the workspace's trees as found and as it is
-    to be: None where files stay as they are; `workspace_restored` follows when they are there. `overwritten`
-    are paths that somebody changed by hand since: how they were is in the tree `before`. `left` are paths
-    that a tool changed and that stay as they are, with why.
-    """
-
-    to: int
-    how: Literal["undo", "redo", "resume"]
-    weights: str
-    before: str | None = None
-    after: str | None = None
-    overwritten: tuple[str, ...] = ()
-    left: dict[str, str] = {}
-
-
-class WorkspaceRestored(Record, frozen=True, kw_only=True, tag="workspace_restored"):
-    """The files are as the record `rewound` said, but for those that `failed`, with the system's reason."""
-
-    rewound: str
-    changed: int
-    failed: dict[str, str] = {}
-
-
 # -- Plugins -------------------------------------------------------------------------------------------
 
 
@@ -374,7 +361,10 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     ToolsOffered,
     SessionEnded,
     ContextBuilt,
+    Compacted,
+    InstructionsRead,
     PromptSubmitted,
+    FileAttached,
     NoteGiven,
     SampleTaken,
     ToolProposed,

@@ -26,7 +26,7 @@ GROUP = "continualcode"
 """The entry-point group and the pluggy project name."""
 
 BUILTINS = {
-    "prompt": "continualcode.plugins.prompt",
+    "context": "continualcode.plugins.context",
     "tools": "continualcode.plugins.tools",
     "feedback": "continualcode.plugins.feedback",
     "rules": "continualcode.plugins.rules",

@@ -17,11 +17,9 @@ from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import ReplayError
 from continualcode.core.events import (
     ExampleRef,
-    Rewound,
     SessionResumed,
     SessionStarted,
     UpdateApplied,
-    UpdateReverted,
     UpdateStarted,
     event_registry,
 )
@@ -29,6 +27,7 @@ from continualcode.core.lineage import Lineage
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
 from continualcode.core.transcript import Transcript
+from continualcode.core.undo_events import Rewound, UpdateReverted
 from continualcode.eventlog import Record, pack_u32, read, unpack_f32, unpack_u32
 
 TrainerOf: TypeAlias = Callable[[str, Mapping[str, object]], Trainer]

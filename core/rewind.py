@@ -14,7 +14,7 @@ list only grows, and `length` says how much of it stood then), so one a record c
 from typing import Literal, NamedTuple, TypeAlias
 
 from continualcode.core.data import Message
-from continualcode.core.events import CorrectionGiven
+from continualcode.core.events import CorrectionGiven, InstructionsRead
 
 StepKind: TypeAlias = Literal["turn", "clear", "compaction"]
 
@@ -44,6 +44,7 @@ class Mark(NamedTuple):
     length: int
     notes: tuple[str, ...]
     seen: dict[str, str]
+    instructions: dict[str, InstructionsRead]
     pending: dict[str, CorrectionGiven]
     weights: str
     standing: tuple[str, ...]

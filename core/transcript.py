@@ -8,17 +8,19 @@ model. Plugins get it to read; only the session applies records to it.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from continualcode.core.data import Call, Message, SamplingParams, Slots, ToolSpec
+from continualcode.core.data import Arguments, Call, Message, SamplingParams, Slots, ToolSpec
 from continualcode.core.errors import ReplayError, UpdateError, nearest
 from continualcode.core.events import (
+    Compacted,
     ContextBuilt,
     ContextCleared,
     CorrectionGiven,
     DecisionMade,
+    FileAttached,
+    InstructionsRead,
     NoteGiven,
     PromptSubmitted,
     PromptTokens,
-    Rewound,
     Rule,
     RuleAdded,
     RuleRemoved,
@@ -28,20 +30,42 @@ from continualcode.core.events import (
     ToolProposed,
     ToolRan,
     ToolsOffered,
+    ToolStarted,
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
     UpdateRejected,
-    UpdateReverted,
     UpdateStarted,
-    WorkspaceRecorded,
-    WorkspaceRestored,
 )
 from continualcode.core.protocols import FeedbackType
 from continualcode.core.rewind import FileChanges, Mark, Step
-from continualcode.eventlog import Record, pack_u32, unpack_f32, unpack_u32
+from continualcode.core.sequences import expanded, shortened
+from continualcode.core.undo_events import (
+    Rewound,
+    UpdateReverted,
+    WorkspaceRecorded,
+    WorkspaceRestored,
+)
+from continualcode.eventlog import Record, unpack_f32, unpack_u32
 
-FORWARD = (PromptSubmitted, NoteGiven, ContextCleared, ContextBuilt, SampleTaken, UpdateStarted)
+DENIED = "The user denied this call"
+"""How the model is told of a denial; what follows are the user's words."""
+
+ATTACHED = "\n\nContent of the file "
+"""What comes before each file that goes with a prompt."""
+
+INSTRUCTED = "(Not by the user, from a file.) "
+"""How instructions begin that come up while the conversation goes on."""
+
+FORWARD = (
+    PromptSubmitted,
+    NoteGiven,
+    ContextCleared,
+    ContextBuilt,
+    Compacted,
+    SampleTaken,
+    UpdateStarted,
+)
 """Records after which an undo can no longer be taken back: the session has gone on from there."""
 
 
@@ -80,6 +104,8 @@ class Transcript:
         self.workspace = ""
         self.rules: dict[str, Rule] = {}
         self.seen: dict[str, str] = {}
+        self.instructions: dict[str, InstructionsRead] = {}
+        """What was read last of each AGENTS.md, by path; an empty text: it is gone."""
         self.samples: dict[str, SampleTaken] = {}
         self.proposals: dict[str, ToolProposed] = {}
         self.decisions: dict[str, DecisionMade] = {}
@@ -100,6 +126,7 @@ class Transcript:
         self.marks: dict[int, Mark] = {}
         """What stood after each event, by seq."""
         self._pending: dict[str, CorrectionGiven] = {}
+        self._started: dict[str, ToolStarted] = {}
         self._offers: dict[str, ToolsOffered] = {}
         self._offer = ""
         self._seen_by_sample: dict[str, tuple[list[Message], int]] = {}
@@ -123,6 +150,10 @@ class Transcript:
             )
         return ProposedCall(call_id, proposal.sample, proposal.call)
 
+    def ran_with(self, call_id: str) -> Arguments:
+        """The arguments that a call was run with: the user's, where they changed any."""
+        return self._started[call_id].call.arguments
+
     def sequence(self, sample_id: str) -> tuple[int, ...]:
         """The token ids of a sample's prompt and then its completion."""
         sample = self._sample(sample_id)
@@ -130,37 +161,12 @@ class Transcript:
 
     def expand(self, prompt: PromptTokens) -> tuple[int, ...]:
         """The token ids that `prompt` stands for."""
-        tails: list[tuple[int, ...]] = []
-        wanted: int | None = None  # how many ids of the sequence at hand are part of the answer
-        link = prompt
-        while True:
-            own = tuple(unpack_u32(link.tail))
-            length = link.shared + len(own)
-            keep = length if wanted is None else min(wanted, length)
-            if keep > link.shared:
-                tails.append(own[: keep - link.shared])
-                keep = link.shared
-            if link.after is None or keep == 0:
-                break
-            sample = self._sample(link.after)
-            completion = tuple(unpack_u32(sample.token_ids))
-            before = sample.prompt.shared + len(sample.prompt.tail) // 4
-            if keep > before:
-                tails.append(completion[: keep - before])
-                keep = before
-            wanted, link = keep, sample.prompt
-        return tuple(token for part in reversed(tails) for token in part)
+        return expanded(prompt, self._sample)
 
     def shorten(self, ids: tuple[int, ...], after: str | None = None) -> PromptTokens:
         """`ids` as what they share with an earlier sample's sequence (by default the last) and a tail."""
         earlier = after if after is not None else self._last_sample
-        if earlier is None:
-            return PromptTokens(tail=pack_u32(ids))
-        head = self.sequence(earlier)
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids))
-        )
-        return PromptTokens(after=earlier if shared else None, shared=shared, tail=pack_u32(ids[shared:]))
+        return shortened(ids, earlier, self.sequence(earlier) if earlier is not None else ())
 
     def sampled(self, sample_id: str) -> SampledTurn:
         """A sample with its prompt, the messages behind that prompt, and the tools it could call."""
@@ -227,6 +233,7 @@ class Transcript:
             length=len(self.messages),
             notes=self._notes,
             seen=self.seen,
+            instructions=self.instructions,
             pending=self._pending,
             weights=self.weights,
             standing=self.standing,
@@ -248,6 +255,21 @@ class Transcript:
                 self._offer, self.tools, self.grammar = record.id, record.tools, record.grammar
             case ContextBuilt():
                 self.messages = list(record.messages)
+            case Compacted():
+                if record.by == "user":
+                    self.steps = (*self.steps, Step("compaction", record.seq))
+                self.messages = list(record.messages)
+            case InstructionsRead():
+                self.instructions = {**self.instructions, record.path: record}
+                if self.messages:  # otherwise it will be in the system message
+                    text = record.text or f"{record.path} is gone: what it said holds no longer."
+                    said = f"{INSTRUCTED}{record.heading()}\n{text}"
+                    self.messages.append(Message(role="user", text=said))
+            case FileAttached():
+                self.seen = {**self.seen, **record.seen}
+                *before, prompt = self.messages
+                text = f"{prompt.text}{ATTACHED}{record.path}\n{record.text}"
+                self.messages = [*before, Message(role="user", text=text)]
             case PromptSubmitted():
                 self.steps = (*self.steps, Step("turn", record.seq))
                 self.messages.append(Message(role="user", text=record.text))
@@ -261,10 +283,12 @@ class Transcript:
                 self.messages.append(Message(role="assistant", text=record.text))
             case ToolProposed():
                 self.proposals[record.id] = record
-                if record.call is None:
+                if record.call is None and record.how != "text":  # an answer in plain text is no failed call
                     self.messages.append(Message(role="tool", text=f"error: {record.why}"))
             case DecisionMade():
                 self._decide(record)
+            case ToolStarted():
+                self._started[record.call_id] = record
             case ToolRan():
                 self.results[record.call_id] = record
                 self.seen = {**self.seen, **record.seen}
@@ -316,6 +340,7 @@ class Transcript:
         self.undone = self.undone[:-1] if rewound.how == "redo" else (*self.undone, rewound.seq)
         self.messages = mark.messages[: mark.length]
         self._notes, self.seen, self._pending = mark.notes, mark.seen, mark.pending
+        self.instructions = mark.instructions
         self.weights, self.standing, self.steps = mark.weights, mark.standing, mark.steps
         if rewound.before is not None:
             self.file_changes.append(FileChanges(rewound.seq, rewound.before, rewound.after))
@@ -333,7 +358,7 @@ class Transcript:
         proposed = self.call(decision.call_id)
         if decision.verdict == "deny":
             said = f": {decision.reason}" if decision.reason else "."
-            self.messages.append(Message(role="tool", text=f"The user denied this call{said}"))
+            self.messages.append(Message(role="tool", text=f"{DENIED}{said}"))
         elif decision.arguments is not None:
             edited = Call(tool=proposed.call.tool, arguments=decision.arguments)
             # A copy, as samples hold on to the list in which the model's own call stands.

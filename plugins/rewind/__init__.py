@@ -17,11 +17,19 @@ from pathlib import Path
 
 from continualcode import hookimpl
 from continualcode.core.errors import UsageError, nearest
-from continualcode.core.events import SessionResumed, ToolRan, ToolStarted, TurnInterrupted, WorkspaceRecorded
+from continualcode.core.events import (
+    SessionResumed,
+    ToolRan,
+    ToolStarted,
+    TurnInterrupted,
+)
 from continualcode.core.protocols import Command
 from continualcode.core.session import Session
 from continualcode.core.sessions import sessions_in
 from continualcode.core.transcript import Transcript
+from continualcode.core.undo_events import (
+    WorkspaceRecorded,
+)
 from continualcode.eventlog import Record
 from continualcode.plugins.rewind.going import filled, finish, in_words, look, planned, redo, undo
 from continualcode.plugins.rewind.scan import TooBig

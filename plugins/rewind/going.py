@@ -11,9 +11,13 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from continualcode.core.errors import UsageError
-from continualcode.core.events import Rewound, UpdateReverted, WorkspaceRestored
 from continualcode.core.session import Session
 from continualcode.core.transcript import Transcript
+from continualcode.core.undo_events import (
+    Rewound,
+    UpdateReverted,
+    WorkspaceRestored,
+)
 from continualcode.plugins.rewind.objects import Objects
 from continualcode.plugins.rewind.restore import make_so, reverted
 from continualcode.plugins.rewind.scan import Scan, TooBig

@@ -13,9 +13,7 @@ from continualcode.core.data import Call
 from continualcode.core.events import (
     ContextBuilt,
     PromptSubmitted,
-    Rewound,
     UpdateApplied,
-    WorkspaceRecorded,
     event_registry,
 )
 from continualcode.core.plugins import Plugins
@@ -24,6 +22,10 @@ from continualcode.core.review import Answer
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import fold
+from continualcode.core.undo_events import (
+    Rewound,
+    WorkspaceRecorded,
+)
 from continualcode.eventlog import read
 from continualcode.plugins.rewind.going import look
 
