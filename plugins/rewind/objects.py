@@ -51,7 +51,7 @@ class Objects:
         digest = sha256(data).hexdigest()
         path = self._path(digest)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
             new.write_bytes(zlib.compress(data, 1))
             new.chmod(0o400)
@@ -71,10 +71,12 @@ class Objects:
 
     def adopt(self, other: "Objects") -> None:
         """Have what another store has, by hard links where they are on one file system."""
-        for path in other.folder.glob("??/*") if other.folder != self.folder else ():
-            own = self.folder / path.parent.name / path.name
-            if not own.exists() and not path.suffix:
-                own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if other.folder == self.folder or not other.folder.is_dir():
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in other.folder.iterdir():
+            own = self.folder / path.name
+            if len(path.name) == 64 and not own.exists():
                 try:
                     os.link(path, own)
                 except OSError:
@@ -147,7 +149,7 @@ class Objects:
         if len(new) > FEW:
             os.sync()
             return
-        for path in (*new, *{path.parent for path in new}):
+        for path in (*new, self.folder) if new else ():
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -155,7 +157,7 @@ class Objects:
                 os.close(descriptor)
 
     def _path(self, digest: str) -> Path:
-        return self.folder / digest[:2] / digest[2:]
+        return self.folder / digest
 
 
 def _bare(entry: Entry | None) -> Entry | None:

@@ -10,10 +10,10 @@ link put in the way leads nowhere. A file is written beside and renamed.
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,8 +122,11 @@ def _maker(new: Entry, objects: Objects) -> Callable[[int, str], None]:
                 raise
 
     def beside(folder: int, name: str) -> None:
-        temporary = f".continualcode-{secrets.token_hex(8)}.tmp"
+        # The same name when it is done again after a crash, so that nothing of the first time is left.
+        temporary = f".continualcode-{sha256(os.fsencode(name) + new.digest.encode()).hexdigest()[:16]}.tmp"
         try:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
             if new.kind == "link":
                 os.symlink(objects.get(new.digest), os.fsencode(temporary), dir_fd=folder)
             else:
