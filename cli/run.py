@@ -72,6 +72,17 @@ def new_log(config: Config, workspace: Path, folder: Path | None = None) -> Path
     return next(folder / name for name in names if not (folder / name).exists())
 
 
+def first_time(project: Path) -> None:
+    """Ask which model, where a person is there and nothing has named one yet."""
+    from platformdirs import user_config_path
+
+    from continualcode.cli import setup
+
+    user = user_config_path("continualcode")
+    if setup.needed(project, user):
+        setup.set_up(user)
+
+
 @click.command()
 @click.argument("workspace", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option("--ui", metavar="NAME", help="plain (default) or script, or a plugin's.")
@@ -124,6 +135,8 @@ def run(
     if script:
         chosen = {"name": "script", "file": str(script)}
     named = model is not None or any(item.startswith("model.") for item in sets)
+    if not named and not script and prompt is None and resume is None and fork is None:
+        first_time(workspace or Path())
     begin: Beginning | None = beginning(workspace, resume=resume, fork=fork, log=log_path)
     while begin is not None:
         config = configuration(
