@@ -48,7 +48,7 @@ def tree(logs: tuple[Path, ...], as_json: bool) -> None:
 
     Each number is the turn's event: `cc run --fork LOG@SEQ` begins where the event SEQ left things.
     """
-    paths = list(logs) or [Path(one.path) for one in sessions_in(log_folder(configuration(Path())), Path())]
+    paths = list(logs) or _of_project(log_folder(configuration(Path())), Path())
     turns = turns_of(paths)
     if as_json:
         flat = [
@@ -65,6 +65,16 @@ def tree(logs: tuple[Path, ...], as_json: bool) -> None:
         click.echo(f"{Path(turns[root].file).stem}")
         for line in _drawn(turns, root, "  "):
             click.echo(line)
+
+
+def _of_project(folder: Path, project: Path) -> list[Path]:
+    """The project's sessions and their forks, also those that work in a folder of their own."""
+    found, all_ = sessions_in(folder, project), sessions_in(folder)
+    logs = {one.log for one in found}
+    while more := [one for one in all_ if one.log not in logs and one.parent and one.parent.log in logs]:
+        found += more
+        logs |= {one.log for one in more}
+    return [Path(one.path) for one in found]
 
 
 def turns_of(paths: list[Path]) -> dict[tuple[str, int], _Found]:

@@ -155,7 +155,8 @@ def go_back(session: Session, to: int, how: How) -> str:
 
 def in_words(rewound: Rewound, restored: WorkspaceRestored) -> str:
     """What became of the files, for a person."""
-    said = f"{restored.changed} files and folders put back" if restored.changed else "no file had to change"
+    paths = "1 file or folder" if restored.changed == 1 else f"{restored.changed} files and folders"
+    said = f"{paths} put back" if restored.changed else "no file had to change"
     if rewound.overwritten:
         said += (
             f"; changed by hand since, and put back too: {', '.join(rewound.overwritten)}"

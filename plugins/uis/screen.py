@@ -150,7 +150,7 @@ class Screen:
 
     def _start(self, record: SessionStarted | SessionResumed, session: Session) -> None:
         again = (
-            f", resumed after {len(session.transcript.outcomes)} updates"
+            f", resumed after {len(session.transcript.standing)} updates"
             if isinstance(record, SessionResumed)
             else ""
         )

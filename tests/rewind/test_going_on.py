@@ -178,6 +178,21 @@ def test_the_tree_shows_undone_turns_and_forks(project: Path, tmp_path: Path, li
     )
 
 
+def test_the_tree_of_a_project_has_its_forks_in_other_folders(
+    project: Path, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, states = recorded(project, listing)
+    session.close("quit")
+    forked = opened(
+        beginning(tmp_path / "f", resume=None, fork=f"{session.log.path}@{states[1].seq}", log=None)
+    )
+    engine.ask(forked, "elsewhere")
+    forked.close("quit")
+    (project / "continualcode.toml").write_text(f'[paths]\nsessions = "{tmp_path}"\n')
+    monkeypatch.chdir(project)
+    assert "elsewhere" in CliRunner().invoke(tree, []).output
+
+
 def test_sessions_of_the_project_are_listed_newest_first(project: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     for folder, name in ((project, "1"), (project, "2"), (other, "3")):
