@@ -20,21 +20,24 @@ StepKind: TypeAlias = Literal["turn", "clear", "compaction"]
 
 
 class Step(NamedTuple):
-    """Something that the user did and may want undone; it began with the event `seq`."""
+    """Something that the user did and may want undone, from the event `seq` on; `text` is a prompt's."""
 
     kind: StepKind
     seq: int
+    text: str = ""
 
 
 class FileChanges(NamedTuple):
     """What happened to the workspace between two snapshots; it is done by the event `seq`.
 
-    Trees are digests (`workspace_recorded`). `after` is None while it goes on, or where a crash ended it.
+    Trees are digests (`workspace_recorded`); an empty one could not be recorded, and `why` says why. `after`
+    is None while it goes on, or where a crash ended it.
     """
 
     seq: int
     before: str
     after: str | None
+    why: str = ""
 
 
 class Mark(NamedTuple):

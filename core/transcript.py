@@ -151,8 +151,9 @@ class Transcript:
         return ProposedCall(call_id, proposal.sample, proposal.call)
 
     def ran_with(self, call_id: str) -> Arguments:
-        """The arguments that a call was run with: the user's, where they changed any."""
-        return self._started[call_id].call.arguments
+        """The arguments that a call ran with: the user's, where they changed any; none if it never ran."""
+        started = self._started.get(call_id)
+        return started.call.arguments if started is not None else {}
 
     def sequence(self, sample_id: str) -> tuple[int, ...]:
         """The token ids of a sample's prompt and then its completion."""
@@ -271,7 +272,7 @@ class Transcript:
                 text = f"{prompt.text}{ATTACHED}{record.path}\n{record.text}"
                 self.messages = [*before, Message(role="user", text=text)]
             case PromptSubmitted():
-                self.steps = (*self.steps, Step("turn", record.seq))
+                self.steps = (*self.steps, Step("turn", record.seq, record.text))
                 self.messages.append(Message(role="user", text=record.text))
             case NoteGiven():
                 self._notes = (*self._notes, record.text)
@@ -349,7 +350,7 @@ class Transcript:
     def _record_files(self, recorded: WorkspaceRecorded) -> None:
         """Pairs: what comes after belongs to the last that came before, if there was one."""
         if recorded.when == "before":
-            self.file_changes.append(FileChanges(recorded.seq, recorded.tree, None))
+            self.file_changes.append(FileChanges(recorded.seq, recorded.tree, None, recorded.why))
         elif self.file_changes and self.file_changes[-1].after is None:
             self.file_changes[-1] = self.file_changes[-1]._replace(seq=recorded.seq, after=recorded.tree)
 

@@ -33,7 +33,7 @@ def snapshot_store(log: Path) -> Objects:
 def look(root: Path, log: Path) -> str:
     """The digest of the workspace `root` as it is now, recorded in the store. Raises TooBig."""
     store = snapshot_store(log)
-    own = (str(log.absolute()), f"{store.folder.absolute()}/")
+    own = (str(log.absolute()), str(store.folder.absolute()))
     return Scan(root, store, own).tree()
 
 
@@ -104,9 +104,8 @@ def undo(session: Session, what: str) -> str:
     if not transcript.steps:
         raise UsageError("there is nothing to undo: nothing was asked yet")
     step = transcript.steps[-1]
-    asked = next((m.text for m in transcript.messages[transcript.mark(step.seq - 1).length :]), "")
     said = go_back(session, step.seq - 1, "undo")
-    name = {"turn": f"the turn “{_short(asked)}”", "clear": "/clear", "compaction": "the compaction"}[
+    name = {"turn": f"the turn “{_short(step.text)}”", "clear": "/clear", "compaction": "the compaction"}[
         step.kind
     ]
     return " ".join(part for part in (f"Undone: {name}.", said, "/redo takes this back.") if part)

@@ -21,6 +21,7 @@ from continualcode.core.rewind import FileChanges
 from continualcode.plugins.rewind.objects import Entry, Objects, Tree
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Goal(NamedTuple):
@@ -37,7 +38,7 @@ def reverted(objects: Objects, now: str, changes: Sequence[FileChanges]) -> Goal
     for change in reversed(changes):
         after = now if change.after is None else change.after
         if not change.before or not after:
-            kept["(some files)"] = "they could not be recorded when a tool ran"
+            kept["what a tool changed"] = change.why or "not recorded"
             continue
         for path, (old, new) in objects.differences(change.before, after).items():
             here = goal.get(path)
@@ -78,13 +79,14 @@ def make_so(root: Path, objects: Objects, now: str, goal: str) -> tuple[int, dic
     failed: dict[str, str] = {}
     done: set[str] = set()
 
-    def attempt(path: str, act: Callable[[int, str], None]) -> None:
+    def attempt(path: str, act: Callable[[int, str], None], *, gone_is_well: bool = False) -> None:
         try:
             with _parent(root, path) as folder:
                 act(folder, path.rpartition("/")[2])
             done.add(path)
         except OSError as error:
-            failed[path] = error.strerror or str(error)
+            if not (gone_is_well and error.errno in _GONE):
+                failed[path] = error.strerror or str(error)
 
     for path, (old, _) in changes.items():  # so that what is in them can be changed
         if old is not None and old.kind == "folder":
@@ -92,7 +94,7 @@ def make_so(root: Path, objects: Objects, now: str, goal: str) -> tuple[int, dic
                 _chmod(folder, path.rpartition("/")[2], old.mode | 0o700)
     for path, (old, new) in reversed(changes.items()):
         if old is not None and (new is None or (new.kind == "folder") != (old.kind == "folder")):
-            attempt(path, _remover(old))
+            attempt(path, _remover(old), gone_is_well=True)
     for path, (_, new) in changes.items():
         if new is not None and new.kind != "left out":
             attempt(path, _maker(new, objects))
@@ -104,7 +106,8 @@ def make_so(root: Path, objects: Objects, now: str, goal: str) -> tuple[int, dic
 
 def _remover(old: Entry) -> Callable[[int, str], None]:
     def remove(folder: int, name: str) -> None:
-        with suppress(FileNotFoundError):
+        # What is of another kind by now was put there by an earlier time that was cut off.
+        with suppress(IsADirectoryError, NotADirectoryError):
             if old.kind == "folder":
                 os.rmdir(name, dir_fd=folder)
             else:

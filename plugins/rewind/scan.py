@@ -77,7 +77,7 @@ class _Ignored(NamedTuple):
 
 
 class Scan:
-    """One look at the folder `root`. Files of the session itself are `own`: absolute path prefixes."""
+    """One look at the folder `root`. `own` are the session's own paths: they, and PATH.anything, are not there."""
 
     def __init__(self, root: Path, objects: Objects, own: Collection[str] = ()) -> None:
         self._root, self._objects, self._own = root, objects, tuple(own)
@@ -192,7 +192,7 @@ class Scan:
 
     def _is_own(self, path: str) -> bool:
         full = f"{self._root}/{path}"
-        return any(full.startswith(own) for own in self._own)
+        return any(full == own or full.startswith(f"{own}.") for own in self._own)
 
     # -- What was known ------------------------------------------------------------------------------
 

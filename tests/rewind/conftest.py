@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable, Collection
+import tempfile
+from collections.abc import Callable, Collection, Generator
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
@@ -33,9 +34,20 @@ def _listing(root: Path, leave_out: Collection[str] = (".git",)) -> Files:
 
 
 @pytest.fixture
+def memory() -> Generator[Path]:
+    """A folder in memory where there is one: for tests that do a thing hundreds of times."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A small project: files, a link, a script, an empty folder."""
-    folder = tmp_path / "project"
+    return filled(tmp_path / "project")
+
+
+def filled(folder: Path) -> Path:
+    """See `project`."""
     (folder / "src").mkdir(parents=True)
     (folder / "empty").mkdir()
     (folder / "a.txt").write_text("one\n")
@@ -50,3 +62,9 @@ def project(tmp_path: Path) -> Path:
 def listing() -> Callable[[Path], Files]:
     """How a folder is: see `_listing`."""
     return _listing
+
+
+@pytest.fixture
+def project_in_memory(memory: Path) -> Path:
+    """The same project, in memory."""
+    return filled(memory / "session" / "project")

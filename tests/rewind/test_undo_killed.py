@@ -66,11 +66,12 @@ def killed_at(number: int, project: Path, log: Path, command: str) -> bool:
 
 
 @pytest.mark.parametrize("command", ["/undo", "/redo"])
-def test_killed_at_every_step(project: Path, tmp_path: Path, listing: Listing, command: str) -> None:
+def test_killed_at_every_step(project_in_memory: Path, listing: Listing, command: str) -> None:
+    project, folder = project_in_memory, project_in_memory.parent
     bash = "echo 2 > a.txt; rm -r src; mkdir new; echo n > new/f; ln -sf a.txt link; chmod 600 run.sh"
     turns = [Call(tool="bash", arguments={"command": c}) for c in ("false", bash)]
     ui = ScriptedUI([], [Answer(verdict="deny", reason="No.")])
-    session = open_scripted(project, turns, ui=ui, log=tmp_path / "log.jsonl")
+    session = open_scripted(project, turns, ui=ui, log=folder / "log.jsonl")
     undone = state(session, listing)
     engine.ask(session, "go")
     done = state(session, listing)
@@ -78,8 +79,8 @@ def test_killed_at_every_step(project: Path, tmp_path: Path, listing: Listing, c
         engine.command(session, "/undo")
         undone, done = done, state(session, listing)
     session.close("quit")
-    kept = tmp_path.parent / f"{tmp_path.name}-kept"
-    shutil.copytree(tmp_path, kept, symlinks=True)
+    kept = folder.parent / "kept"
+    shutil.copytree(folder, kept, symlinks=True)
     number, happened = 1, set[bool]()
     while killed_at(number, project, session.log.path, command):
         again = open_scripted(project, log=session.log.path, resume=True)
@@ -88,7 +89,7 @@ def test_killed_at_every_step(project: Path, tmp_path: Path, listing: Listing, c
         happened.add(came_to == undone)
         again.close("quit")
         assert verify(session.log.path).ok
-        shutil.rmtree(tmp_path)
-        shutil.copytree(kept, tmp_path, symlinks=True)
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder, symlinks=True)
         number += 1
     assert happened == {True, False} and number > 15
