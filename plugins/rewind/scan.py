@@ -77,7 +77,7 @@ class _Ignored(NamedTuple):
 
 
 class Scan:
-    """One look at the folder `root`. `own` are the session's own paths: they, and PATH.anything, are not there."""
+    """One look at the folder `root`. Not at `own`, the session's own paths, nor at PATH.anything of them."""
 
     def __init__(self, root: Path, objects: Objects, own: Collection[str] = ()) -> None:
         self._root, self._objects, self._own = root, objects, tuple(own)
