@@ -43,7 +43,15 @@ with LogWriter.create(sys.argv[1], registry) as log:
 def test_the_base_install_is_a_handful_of_packages(base: "Environment") -> None:
     code = "from importlib.metadata import distributions; print(*{d.name for d in distributions()})"
     names = {name.lower() for name in base.python(code).split()}
-    assert names == {"continualcode", "click", "msgspec", "platformdirs", "pluggy", "structlog"} | (
+    assert names == {
+        "continualcode",
+        "click",
+        "msgspec",
+        "pathspec",
+        "platformdirs",
+        "pluggy",
+        "structlog",
+    } | (
         names & {"typing_extensions"}  # structlog's, on Python before 3.13
     )
 
