@@ -17,6 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "continualcode.cli.replay:replay",
         "Train again from LOG and the base model alone, through the same trainer.",
     ),
+    "eval": (
+        "continualcode.cli.evaluate:evaluate",
+        "Measure on CASES how often mistakes are made, the correction absent from the context.",
+    ),
     "log": (
         "continualcode.cli.log:log",
         "Show, verify and take apart a log.",

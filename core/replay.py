@@ -6,6 +6,7 @@ trainer, on the plan that the log holds as data (`update_started`), and compares
 first divergence is reported with its size.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -165,6 +166,23 @@ def retrain(
     started = transcript.updates[update]
     trainer = trainer_of(started.trainer, started.settings)
     return trainer.update(plan_of(started, transcript), policy, progress)
+
+
+def take_weights(
+    records: Iterable[Record], policy: Policy, trainer_of: TrainerOf, progress: Progress | None = None
+) -> Transcript:
+    """Give `policy` the weights that a log ends in, made again from the base; the log's transcript."""
+    transcript = Transcript()
+    for record in records:
+        transcript.apply(record)
+    if transcript.started is None:
+        raise ReplayError("this log holds no session_started: no weights come from it")
+    require_same_model(transcript.started, policy)
+    policy.reset()
+    show = progress or _quiet
+    for number, update in enumerate(transcript.standing, 1):
+        retrain(update, transcript, policy, trainer_of, functools.partial(show, f"update {number}"))
+    return transcript
 
 
 def require_same_model(started: SessionStarted, policy: Policy) -> None:

@@ -32,6 +32,9 @@ from continualcode.core.workspace import Workspace
 NEGLIGIBLE = 0.02
 """Tools that are less probable than this are not drawn from."""
 
+VALID_TOKENS = 32
+"""How much of a control's most probable turn is drawn to see whether it is a call."""
+
 
 class Settings(Data, frozen=True):
     """draws: calls of each tool whose arguments decide. max_tokens: the longest call. seed: the first's."""
@@ -65,7 +68,8 @@ class CaseFigures(Data, frozen=True):
 class ControlFigures(Data, frozen=True):
     """One control on one set of weights. `right`: P(the call is the expected one); None: none is expected.
 
-    valid: whether the most probable turn reads as a whole call of a tool, with arguments that fit.
+    valid: whether the most probable turn, as far as it is drawn (`VALID_TOKENS`), is a call of a tool with
+    arguments that fit.
     """
 
     group: str
@@ -239,8 +243,10 @@ class Ruler:
 
     def _valid(self, ids: Sequence[int]) -> bool:
         transcript, policy = self._session.transcript, self._session.policy
-        params = SamplingParams(max_tokens=self._settings.max_tokens, seed=self._settings.seed)
-        sample = policy.sample(ids, transcript.grammar, params)
+        most = min(VALID_TOKENS, self._settings.max_tokens)
+        sample = policy.sample(ids, transcript.grammar, SamplingParams(max_tokens=most))
+        if sample.stop == "length" and transcript.grammar is not None:
+            return True  # cut by us; the grammar has let every token through as the beginning of a call
         return is_whole_call(policy, sample, transcript.tools)
 
 
