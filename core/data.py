@@ -31,6 +31,7 @@ Capability: TypeAlias = Literal[
     "teacher:frozen",
     "teacher:ema",
     "teacher:trust_region",
+    "teacher:completion",
 ]
 
 
@@ -156,7 +157,8 @@ class Objective(Data, frozen=True):
     aggregation: token_mean over all completion tokens of the batch, example_mean of token means, or
     example_sum: the mean over examples of their tokens' sum, the divergence of whole completions.
     teacher: which weights score the corrected context; `teacher_rate` is τ of an EMA teacher, or the
-    base model's share in a trust-region teacher.
+    base model's share in a trust-region teacher. completion: no weights, the row's tokens themselves, with
+    probability 1; forward_kl is then supervised fine-tuning.
     """
 
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
@@ -164,7 +166,7 @@ class Objective(Data, frozen=True):
     top_k: int | None = None
     ratio_clip: float = 2.0
     aggregation: Literal["token_mean", "example_mean", "example_sum"] = "token_mean"
-    teacher: Literal["live", "base", "frozen", "ema", "trust_region"] = "live"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion"] = "live"
     teacher_rate: float = 0.05
     frozen_teacher: str | None = None
 

@@ -92,7 +92,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, Meta(ge=1)] | None = None
     ratio_clip: Annotated[float, Meta(gt=0.0)] = 2.0
     aggregation: Literal["token_mean", "example_mean", "example_sum"] = "example_sum"
-    teacher: Literal["live", "base", "frozen", "ema", "trust_region"] = "base"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion"] = "base"
     teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     frozen_teacher: str | None = None
     lr: Annotated[float, Meta(gt=0.0)] = 5e-5
@@ -132,6 +132,7 @@ class Sdpo:
             "frozen": "teacher:frozen",
             "ema": "teacher:ema",
             "trust_region": "teacher:trust_region",
+            "completion": "teacher:completion",
         }
         looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
         if settings.divergence == "sampled":
@@ -228,13 +229,14 @@ class Sdpo:
     ) -> Example:
         """What the teacher would do instead, among the tools in question."""
         settings, turn = self.settings, transcript.sampled(correction.sample)
+        imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
         grammar = grammar_of(tools_in_question(turn, correction), turn, policy)
         neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
         shown = policy.demonstrate(
             sample.teacher_ids,
             neutral,
             grammar,
-            teacher=settings.teacher,
+            teacher="base" if imitated else settings.teacher,
             guidance=settings.guidance,
             max_tokens=settings.demonstration_tokens,
         )
@@ -244,8 +246,8 @@ class Sdpo:
             completion_ids=shown.token_ids,
             sampled_logprobs=(),
             grammar=grammar,
-            guidance=settings.guidance,
-            neutral_ids=neutral,
+            guidance=1.0 if imitated else settings.guidance,
+            neutral_ids=() if imitated else neutral,
         )
 
     def _example(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> Example:

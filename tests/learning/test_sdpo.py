@@ -118,6 +118,10 @@ def test_a_value_that_makes_no_sense_is_an_error(given: dict[str, Any]) -> None:
         (PAPER | {"divergence": "sampled", "teacher": "base"}, {"teacher:base", "sampled_logprobs"}),
         (PAPER | {"anchors": 1.0}, {"teacher:live", "full_distribution", "teacher:base", "demonstrations"}),
         (PAPER | {"rows": "both"}, {"teacher:live", "full_distribution", "demonstrations"}),
+        (
+            {"teacher": "completion"},
+            {"teacher:completion", "full_distribution", "demonstrations", "teacher:base"},
+        ),
         (PAPER | {"teacher": "trust_region"}, {"teacher:trust_region", "full_distribution"}),
         (PAPER | {"teacher": "frozen"}, {"teacher:frozen", "full_distribution"}),
     ],
@@ -154,6 +158,18 @@ def test_a_demonstration_is_what_the_teacher_would_do_in_the_tools_in_question(t
     assert bytes(example.completion_ids).decode() == "as you say"
     assert bytes(example.neutral_ids).decode().endswith(f"\nuser: {NEUTRAL}\nassistant: ")
     assert example.grammar == grammar_of(tools_in_question(turn, correction), turn, opened.policy)
+
+
+def test_imitation_shows_the_same_demonstration_and_learns_it_as_it_stands(tmp_path: Path) -> None:
+    opened = corrected(tmp_path / "w")
+    pending = opened.transcript.pending()
+    plans = [
+        Sdpo(SdpoSettings(anchors=0.0, teacher=teacher)).plan(pending, opened.transcript, opened.policy)
+        for teacher in ("base", "completion")
+    ]
+    (guided,), (imitated,) = (plan.examples for plan in plans)
+    assert imitated.completion_ids == guided.completion_ids
+    assert (imitated.guidance, imitated.neutral_ids) == (1.0, ())
 
 
 def test_an_unguided_teacher_has_no_neutral_prompt(tmp_path: Path) -> None:

@@ -204,3 +204,18 @@ def test_teachers_take_no_gradient_and_leave_the_weights_alone(
     assert not teacher_of(learner, example(), teacher=kind).requires_grad
     assert learner.weights() == before
     assert all(p.grad is None and p.requires_grad for p in adapter.parameters())
+
+
+# -- No weights at all -------------------------------------------------------------------------------
+
+
+def test_a_completion_as_its_own_teacher_is_supervised_fine_tuning(
+    learner: Learner, example: Callable[..., Example]
+) -> None:
+    """KL to certainty is −log S(y), of each token; a mean over tokens is the cross-entropy of SFT."""
+    one = example(part="demonstration", sampled_logprobs=())
+    batch = learner.prepare([one], Objective(teacher="completion"), Optimiser())
+    report = learner.step(batch, stop_below=float("inf"))
+    on_policy = example()  # whose `sampled_logprobs` are the student's own
+    assert report.divergences[0] == pytest.approx([-lp for lp in on_policy.sampled_logprobs], abs=1e-4)
+    assert report.loss == pytest.approx(-sum(on_policy.sampled_logprobs) / 5, abs=1e-4)

@@ -281,10 +281,18 @@ class Learner:
                 return scored(self._adapter.holding(self._kept(objective.frozen_teacher)))
             case "ema":
                 return scored(self._adapter.holding(self._ema.factors) if self._ema else nullcontext())
+            case "completion":
+                return [self._certain(example, free) for example, free, _ in wanted]
             case _:  # trust_region
                 base, live = scored(self._adapter.disabled()), scored(nullcontext())
                 rate = objective.teacher_rate
                 return [trust_region(b, own, rate) for b, own in zip(base, live, strict=True)]
+
+    def _certain(self, example: Example, free: Sequence[int]) -> Tensor:
+        """Logits [F, V] that leave nothing but the completion's own tokens."""
+        tokens = torch.tensor(example.completion_ids, device=self._device)[list(free)]
+        nothing = torch.full((len(free), self._vocabulary()), -math.inf, device=self._device)
+        return nothing.scatter(1, tokens[:, None], 0.0)
 
     def _kept(self, wanted: str | None) -> Factors:
         """The weights called `wanted`: the present ones, which are kept from here on, or kept ones."""
