@@ -5,7 +5,7 @@ One row a sample that somebody decided on, and one for each solution that a corr
     prompt, completion   lists of {role, content} (conversational), or strings (text)
     label                whether it was wanted: TRL's unpaired preference form; drop the others to fine-tune
     feedback, kind       what the user said about it, and the kind of correction; empty where there was none
-    log, seq, sample     which log and event it is from
+    log, seq, sample     which log and event it is from: in a merged log or a fork, where it was first
 
 The strings of the text form are the conversation's messages, a `role: content` line each: what a chat
 template makes of them depends on the model, and is not in the log as text.
@@ -13,6 +13,7 @@ template makes of them depends on the model, and is not in the log as text.
 
 import importlib
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,32 +21,92 @@ import msgspec
 
 from continualcode.core.data import Message
 from continualcode.core.errors import UsageError
-from continualcode.core.events import CorrectionGiven, DecisionMade, PromptSubmitted, SampleTaken
+from continualcode.core.events import (
+    CorrectionGiven,
+    DecisionMade,
+    Parent,
+    PromptSubmitted,
+    SampleTaken,
+    SessionStarted,
+)
 from continualcode.core.transcript import Transcript
-from continualcode.eventlog import Record
+from continualcode.eventlog import LogHeader, Record, first_written
 
 Form: TypeAlias = Literal["conversational", "text"]
 Row: TypeAlias = dict[str, Any]
 
 
-def examples(records: Iterable[Record], log: str, form: Form) -> Iterator[Row]:
-    """The rows of one session, in order, each turn's when it is over: memory is that of a transcript."""
-    transcript = Transcript()
-    waiting: dict[str, Row] = {}
+def examples(records: Iterable[Record], header: LogHeader, form: Form) -> Iterator[Row]:
+    """The rows of a log, each session's in order, each turn's when it is over: memory is that of transcripts.
+
+    A merged log's sessions are told apart by where each event was first; what two of them share (one is a
+    fork of the other) comes once.
+    """
+    sessions = _Sessions()
+    told: set[bytes] = set()
     for record in records:
+        log, seq = first_written(record, header.log)
+        mine = sessions.with_event(record, log, seq) if header.merged else [sessions[header.log]]
+        for session in mine:
+            yield from _new(session.rows(record, log, seq, form), told)
+    for session in sessions.values():
+        yield from _new(session.decided(), told)
+
+
+def _new(rows: Iterable[Row], told: set[bytes]) -> Iterator[Row]:
+    """Those rows that did not come before."""
+    for row in rows:
+        digest = sha256(msgspec.json.encode(row)).digest()
+        if digest not in told:
+            told.add(digest)
+            yield row
+
+
+class _Sessions(dict[str, "_Session"]):
+    """The sessions of a merged log, by the log that each was first; a fork has events of its parent."""
+
+    def __missing__(self, log: str) -> "_Session":
+        return self.setdefault(log, _Session())
+
+    def with_event(self, record: Record, log: str, seq: int) -> "list[_Session]":
+        """Those that have the event `seq` of `log`: its own one, and the forks that came after it."""
+        if isinstance(record, SessionStarted):
+            self[log].parent = record.parent
+            return [self[log]]
+        self.setdefault(log, _Session())
+        return [session for name, session in self.items() if self._has(name, log, seq)]
+
+    def _has(self, name: str, log: str, seq: int) -> bool:
+        if name == log:
+            return True
+        parent = session.parent if (session := self.get(name)) else None
+        return parent is not None and seq <= parent.seq and self._has(parent.log, log, seq)
+
+
+class _Session:
+    """One session on the way through its records, with the rows of the turn that is not over yet."""
+
+    def __init__(self) -> None:
+        self.parent: Parent | None = None
+        self._transcript = Transcript()
+        self._waiting: dict[str, Row] = {}
+
+    def rows(self, record: Record, log: str, seq: int, form: Form) -> Iterator[Row]:
+        """Take one record into account, first event `seq` of `log`; the rows of the turn that it ends."""
+        waiting, transcript = self._waiting, self._transcript
         if isinstance(record, PromptSubmitted):
-            yield from _decided(waiting)
-            waiting = {}
+            yield from self.decided()
+            waiting.clear()
         if isinstance(record, SampleTaken):
             waiting[record.id] = _row(transcript.messages, record.text, form) | {
                 "label": None,
                 "feedback": "",
                 "kind": "",
                 "log": log,
-                "seq": record.seq,
+                "seq": seq,
                 "sample": record.id,
             }
-        transcript.apply(record)
+        transcript.apply(msgspec.structs.replace(record, seq=seq))
         if isinstance(record, DecisionMade) and record.call_id in transcript.proposals:
             if (row := waiting.get(transcript.proposals[record.call_id].sample)) is not None:
                 row["label"] = record.verdict == "allow"
@@ -54,11 +115,10 @@ def examples(records: Iterable[Record], log: str, form: Form) -> Iterator[Row]:
             if record.solution is not None:
                 solved = msgspec.json.encode(record.solution).decode()
                 waiting[record.id] = row | {"completion": _said(solved, form), "label": True}
-    yield from _decided(waiting)
 
-
-def _decided(waiting: dict[str, Row]) -> Iterator[Row]:
-    yield from (row for row in waiting.values() if row["label"] is not None)
+    def decided(self) -> Iterator[Row]:
+        """The rows that wait and that somebody has decided on."""
+        yield from (row for row in self._waiting.values() if row["label"] is not None)
 
 
 def _row(messages: list[Message], said: str, form: Form) -> Row:

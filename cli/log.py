@@ -55,12 +55,14 @@ log.add_command(tree)
 @click.option("--turn", type=int, metavar="N", help="Only the N-th prompt and what followed it; from 1.")
 @click.option("--call", metavar="ID", help="Only events of this call: its id, or the start of it.")
 @click.option("--text", metavar="TEXT", help="Only events in which this text stands, in any case of letters.")
+@click.option("--full", "whole", is_flag=True, help="Texts whole, on lines of their own.")
 @click.option(
     "--follow", "live", is_flag=True, help="Go on with new events as they become durable, until Ctrl-C."
 )
 def show(
     log: Path,
     as_json: bool,
+    whole: bool,
     types: tuple[str, ...],
     turn: int | None,
     call: str | None,
@@ -73,7 +75,7 @@ def show(
     """
     _print(
         follow(log, event_registry()) if live else read(log, event_registry()),
-        as_json,
+        _as_json if as_json else timeline.full if whole else timeline.line,
         types,
         turn,
         call,
@@ -92,7 +94,8 @@ def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
     """The last events of LOG."""
     start = max(0, _count(log) - count)
     registry = event_registry()
-    _print(follow(log, registry, start_seq=start) if live else read(log, registry, start_seq=start), as_json)
+    records = follow(log, registry, start_seq=start) if live else read(log, registry, start_seq=start)
+    _print(records, _as_json if as_json else timeline.line)
 
 
 @log.command(name="verify")
@@ -197,11 +200,7 @@ def forget_(log: Path, digests: tuple[str, ...], seqs: tuple[int, ...], as_json:
 def export(log: Path, form: export_form.Form, kind: str, out: Path | None, as_json: bool) -> None:
     """The decided samples and corrections of LOG as training examples that TRL and `datasets` load."""
     header = read_header(log)
-    if header.merged:
-        raise UsageError(
-            f"{log} is merged, and its sessions cannot be told apart: export the logs it was made of"
-        )
-    rows = export_form.examples(read(log, event_registry()), header.log, form)
+    rows = export_form.examples(read(log, event_registry()), header, form)
     if out is None:
         if kind == "parquet":
             raise UsageError("Parquet goes to a file: give --out FILE")
@@ -241,7 +240,7 @@ def _count(log: Path) -> int:
 
 def _print(
     records: Iterator[Record],
-    as_json: bool,
+    form: Callable[[dict[str, Any]], str | bytes],
     types: tuple[str, ...] = (),
     turn: int | None = None,
     call: str | None = None,
@@ -259,7 +258,11 @@ def _print(
             continue
         if wanted is not None and wanted not in msgspec.json.encode(plain).decode().casefold():
             continue
-        click.echo(msgspec.json.encode(plain) if as_json else timeline.line(plain))
+        click.echo(form(plain))
+
+
+def _as_json(plain: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(plain)
 
 
 def _of_call(plain: dict[str, Any], call: str) -> bool:

@@ -1,30 +1,56 @@
 """Records, verifications and statistics as lines for a person."""
 
+import re
 from typing import Any, cast
 
 import msgspec
 
 from continualcode.eventlog import Stats, Verification
 
-_HEADER = ("t", "seq", "d", "ts", "id", "cause", "of", "h")
+_HEADER = ("t", "seq", "d", "ts", "id", "cause", "h")
 _SHOWN = 80
 """How many characters of a value are shown."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 def line(plain: dict[str, Any]) -> str:
-    """One event: its number, the time of day, its type, and its fields, long ones cut."""
-    fields = "  ".join(
-        f"{k}={_short(v)}" for k, v in plain.items() if k not in _HEADER and v not in (None, [], {}, "")
-    )
+    """One event: its number, the time of day, its type, and its fields, long ones cut.
+
+    `of` is among them where the event came in by a merge or a fork: which log and event it was first.
+    """
+    fields = "  ".join(f"{k}={_short(_text(v))}" for k, v in _fields(plain))
     return f"{plain['seq']:>5}  {plain['ts'][11:19]}  {plain['t']:<18}  {fields}".rstrip()
 
 
-def _short(value: Any) -> str:
+def full(plain: dict[str, Any]) -> str:
+    """One event with every text whole: a line for each field, the lines of a text beneath it, indented."""
+    lines = [f"{plain['seq']:>5}  {plain['ts'][11:19]}  {plain['t']}"]
+    for key, value in _fields(plain):
+        first, *more = _text(value).split("\n")
+        lines += (
+            [f"       {key}:", *(f"         {one}" for one in (first, *more))]
+            if more
+            else [f"       {key}: {first}"]
+        )
+    return "\n".join(lines)
+
+
+def _fields(plain: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(k, v) for k, v in plain.items() if k not in _HEADER and v not in (None, [], {}, "")]
+
+
+def _text(value: Any) -> str:
+    """A value as text that a terminal can show: what would steer it is written out as \\x1b and so on."""
     if isinstance(value, list):
         items = cast(list[object], value)
         if len(items) > 6 and all(isinstance(item, int | float) for item in items):
             return f"[{len(items)} numbers]"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _short(text: str) -> str:
     text = text.replace("\n", "⏎")
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 

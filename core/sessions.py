@@ -28,9 +28,9 @@ from continualcode.eventlog import (
     read,
     read_header,
 )
+from continualcode.eventlog.lock import hold
 from continualcode.eventlog.merge import with_origin
 from continualcode.eventlog.segments import ack_path, segment_paths
-from continualcode.eventlog.writer import hold
 
 _BATCH = 512
 """Events a sync."""
@@ -156,7 +156,7 @@ def _copied(record: object, parent: Parent) -> Opaque:
             raise UsageError(
                 "a log of several sessions cannot be forked: fork one of those it was merged from"
             )
-        raw = msgspec.json.encode(msgspec.structs.replace(record, parent=parent))
+        raw = msgspec.json.encode(msgspec.structs.replace(record, parent=parent, of=msgspec.UNSET))
         return Opaque(type=record.t, raw=raw, why="copied", id=record.id, ts=record.ts)
     assert isinstance(record, Opaque)  # nothing else is registered
     return msgspec.structs.replace(record, raw=with_origin(record.raw, parent.log, record.seq)[0])

@@ -20,7 +20,7 @@ from continualcode.eventlog.line import LogHeader
 from continualcode.eventlog.merge import Merged, merge, origin
 from continualcode.eventlog.plain import to_builtins
 from continualcode.eventlog.reader import read, read_header
-from continualcode.eventlog.record import Opaque, Record
+from continualcode.eventlog.record import Opaque, Record, first_written
 from continualcode.eventlog.redact import Redactor
 from continualcode.eventlog.registry import Registry
 from continualcode.eventlog.repair import Repaired, repair
@@ -52,6 +52,7 @@ __all__ = [
     "U32",
     "Verification",
     "blobs_path",
+    "first_written",
     "follow",
     "forget",
     "merge",

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from continualcode.eventlog.commit import Ticket
@@ -68,7 +69,7 @@ class Encoder:
                 body = restamp(record.raw, seq, d)
                 return replace(record, seq=seq, d=d, raw=body), body
             numbers = self._learn(cls)
-        stamped = replace(record, seq=seq, d=d, ts=self._now(), id=f"{self._prefix}-{seq}")
+        stamped = replace(record, seq=seq, d=d, ts=self._now(), id=f"{self._prefix}-{seq}", of=UNSET)
         if numbers:
             require_finite(stamped, numbers)
         body = self._body(stamped)

@@ -42,7 +42,8 @@ def _plain(value: Any, kind: inspect.Type) -> Any:
         return _plain(value, next((k for k in kind.types if _fits(value, k)), inspect.AnyType()))
     if isinstance(kind, inspect.StructType) and isinstance(value, msgspec.Struct):
         tag = {kind.tag_field: kind.tag} if kind.tag_field else {}
-        return tag | {f.encode_name: _plain(getattr(value, f.name), f.type) for f in kind.fields}
+        values = ((f, getattr(value, f.name)) for f in kind.fields)
+        return tag | {f.encode_name: _plain(v, f.type) for f, v in values if v is not msgspec.UNSET}
     if isinstance(kind, inspect.TupleType):
         return [_plain(item, item_kind) for item, item_kind in zip(value, kind.item_types, strict=True)]
     if isinstance(kind, inspect.CollectionType):

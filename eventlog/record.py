@@ -10,6 +10,7 @@ A later version of the same fact has the tag `note_given@2`; see `Registry.upcas
 """
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
@@ -18,6 +19,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
     `seq` counts the log's events from 0. `d` is how many of them were durable when this one's batch
     was written. `ts` is UTC to the microsecond; order is by `seq`, for clocks may go backwards. `id` is
     unique across logs. `cause` is the id of the event that led to this one.
+
+    `of` is read and never written: which event of which log ("<log id>:<seq>") this one was first, where it
+    came in by a merge or a fork.
     """
 
     seq: int = 0
@@ -25,6 +29,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
     ts: str = ""
     id: str = ""
     cause: str | None = None
+    of: str | UnsetType = UNSET
 
     @property
     def t(self) -> str:
@@ -32,7 +37,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
         return str(self.__struct_config__.tag)
 
 
-HEADER_FIELDS = ("seq", "d", "ts", "id", "cause")
+HEADER_FIELDS = ("seq", "d", "ts", "id", "cause", "of")
+
+
+def first_written(record: Record, log: str) -> tuple[str, int]:
+    """Which log a record of the log `log` was first written to, and its seq there."""
+    if record.of is UNSET:
+        return log, record.seq
+    first, _, seq = record.of.rpartition(":")
+    return first, int(seq)
 
 
 class Opaque(Record, frozen=True, kw_only=True, tag="opaque"):

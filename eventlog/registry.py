@@ -29,6 +29,7 @@ class _Bare(msgspec.Struct, frozen=True):
     ts: str
     id: str
     cause: str | None
+    of: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Nothing(Record, frozen=True, kw_only=True, tag="\0"):
@@ -107,9 +108,8 @@ class Registry:
         if bare.t not in self._types:
             why = "this type is not registered"
         raw = line[:-TAIL] + b"}" if line[-TAIL : 6 - TAIL] == b',"h":"' else line
-        return Opaque(
-            type=bare.t, raw=raw, why=why, seq=bare.seq, d=bare.d, ts=bare.ts, id=bare.id, cause=bare.cause
-        )
+        header = {name: getattr(bare, name) for name in HEADER_FIELDS}
+        return Opaque(type=bare.t, raw=raw, why=why, **header)
 
 
 def _tag(cls: type[Record]) -> object:
@@ -133,11 +133,11 @@ def _checked_tag(cls: type[Record]) -> str:
         "array_like": config.array_like,
         "omit_defaults": config.omit_defaults,
         "forbid_unknown_fields": config.forbid_unknown_fields,
-        f"the first fields must be {', '.join(HEADER_FIELDS)}": cls.__struct_encode_fields__[:5]
+        f"the first fields must be {', '.join(HEADER_FIELDS)}": cls.__struct_encode_fields__[
+            : len(HEADER_FIELDS)
+        ]
         != HEADER_FIELDS,
-        "a field named h or of, which the format has taken": not {"h", "of"}.isdisjoint(
-            cls.__struct_encode_fields__
-        ),
+        "a field named h, which the format has taken": "h" in cls.__struct_encode_fields__,
     }
     if wrong := [what for what, is_so in faults.items() if is_so]:
         raise RecordError(f"{_name(cls)} cannot be a record: {'; '.join(wrong)}")

@@ -14,9 +14,9 @@ from continualcode.eventlog.chain import Walk
 from continualcode.eventlog.damage import Damage
 from continualcode.eventlog.disk import Disk
 from continualcode.eventlog.errors import LogCorrupt
+from continualcode.eventlog.lock import hold
 from continualcode.eventlog.recovery import End, finish, quarantine
 from continualcode.eventlog.segments import ack_path, existing_segments, torn_path
-from continualcode.eventlog.writer import hold
 
 
 @dataclass(frozen=True, slots=True)

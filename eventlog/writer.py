@@ -1,10 +1,9 @@
 """The one writer of a log: stamps records, chains them, and returns when they are on the disk."""
 
 import contextlib
-import fcntl
 import os
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, cast
@@ -12,11 +11,12 @@ from typing import TypeVar, cast
 import msgspec
 
 from continualcode.eventlog import recovery
-from continualcode.eventlog.ack import ack_line, holder_line, read_holder
+from continualcode.eventlog.ack import ack_line, holder_line
 from continualcode.eventlog.commit import GroupCommit, Ticket
 from continualcode.eventlog.disk import Disk, write_all
 from continualcode.eventlog.encode import Encoder, Redact
-from continualcode.eventlog.errors import LogDead, LogError, LogHeld
+from continualcode.eventlog.errors import LogDead, LogError
+from continualcode.eventlog.lock import acquire, said
 from continualcode.eventlog.record import Record
 from continualcode.eventlog.recovery import End, header_line, new_id, now
 from continualcode.eventlog.registry import Registry
@@ -77,7 +77,7 @@ class LogWriter:
         `clock` gives nanoseconds since 1970, `redact` hides secrets, `disk` makes the system calls.
         """
         path, disk, log = Path(path), disk or Disk(), log_id or new_id()
-        with _said(f"cannot begin a log at {path}"), contextlib.ExitStack() as undo:
+        with said(f"cannot begin a log at {path}"), contextlib.ExitStack() as undo:
             fd = disk.create(path)
             undo.callback(os.close, fd)
             lock = acquire(path)
@@ -109,7 +109,7 @@ class LogWriter:
         Raises LogHeld where another writer has it, LogCorrupt at damage that no crash explains.
         """
         path, disk = Path(path), disk or Disk()
-        with _said(f"cannot open {path} for appending"), contextlib.ExitStack() as undo:
+        with said(f"cannot open {path} for appending"), contextlib.ExitStack() as undo:
             lock = acquire(path)
             undo.callback(os.close, lock)
             log, fd, end = recovery.recover(path, disk)
@@ -221,7 +221,7 @@ class LogWriter:
         at = self._at
         path = segment_path(self._path, at.segment + 1)
         line, h = header_line(self._log, at.segment + 1, at, now(self._clock()))
-        with _said(f"cannot begin segment {path}"):
+        with said(f"cannot begin segment {path}"):
             fd = self._disk.create(path)
             try:
                 write_all(self._disk, fd, line, 0)
@@ -261,40 +261,3 @@ class LogWriter:
     def _ack_line(self) -> bytes:
         segment, end, seq, h = self._at
         return ack_line(self._log_bytes, segment, end, seq, h)
-
-
-@contextlib.contextmanager
-def hold(path: Path) -> Generator[None]:
-    """Hold the log at `path` for writing. Raises LogHeld where a writer has it."""
-    lock = acquire(path)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def acquire(path: Path) -> int:
-    """Hold the log's first file for writing, until the returned descriptor is closed."""
-    with _said(f"cannot open {path} for appending"):
-        fd = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        if not isinstance(error, BlockingIOError):
-            raise LogError(f"{path}: this file system cannot lock files: {error}") from error
-        holder = read_holder(path)
-        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-        raise LogHeld(
-            f"{path} is held by {who}. Wait for it to end, or go on beside: `cc log merge {path} --out NEW` "
-            "copies what is there into a log of its own, which can be resumed."
-        ) from None
-    return fd
-
-
-@contextlib.contextmanager
-def _said(doing: str) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LogError(f"{doing}: {error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from continualcode.core import engine
 from continualcode.core.data import Call, SamplingParams
 from continualcode.core.events import (
     DecisionMade,
@@ -16,7 +17,10 @@ from continualcode.core.events import (
     ToolProposed,
     event_registry,
 )
-from continualcode.eventlog import BlobStore, LogWriter, blobs_path, pack_f32, pack_u32
+from continualcode.core.review import Answer
+from continualcode.core.sessions import fork
+from continualcode.core.testing import ScriptedUI, open_scripted
+from continualcode.eventlog import BlobStore, LogWriter, blobs_path, pack_f32, pack_u32, read_header
 
 
 def cc(*arguments: object) -> tuple[int, str, str]:
@@ -89,6 +93,15 @@ def test_show_is_a_timeline_for_people(log: Path) -> None:
     assert code == 0
     assert [line.split()[2] for line in out.splitlines()][:2] == ["prompt_submitted", "sample_taken"]
     assert "text=Fix the Test" in out
+
+
+def test_show_full_shows_texts_whole_and_nothing_that_steers_a_terminal(tmp_path: Path) -> None:
+    text = "first line\n" + "x" * 300 + "\n\x1b[2Jlast"
+    with LogWriter.create(tmp_path / "log", event_registry()) as writer:
+        writer.append(PromptSubmitted(text=text))
+    shown = cc("log", "show", tmp_path / "log", "--full")[1].splitlines()
+    assert [line.strip() for line in shown[1:]] == ["text:", "first line", "x" * 300, "\\x1b[2Jlast"]
+    assert "\x1b" not in cc("log", "show", tmp_path / "log")[1]
 
 
 def test_tail_shows_the_last_events(log: Path) -> None:
@@ -173,6 +186,66 @@ def test_export_gives_rows_that_datasets_loads(log: Path, tmp_path: Path) -> Non
     assert (code, json.loads(out)["rows"]) == (0, 1)
     assert cc("log", "export", log, "--out", tmp_path / "rows.jsonl")[0] == 2
     assert cc("log", "export", log, "--format", "parquet")[0] == 2
+
+
+def second_session(folder: Path, prompt: str) -> Path:
+    """One turn with a call that was allowed."""
+    path = folder / f"{prompt}.jsonl"
+    with LogWriter.create(path, event_registry()) as writer:
+        writer.append(PromptSubmitted(text=prompt))
+        taken = writer.append(
+            SampleTaken(
+                weights="w",
+                offer="o",
+                prompt=PromptTokens(),
+                params=SamplingParams(),
+                token_ids=b"",
+                logprobs=b"",
+                text=f"of {prompt}",
+                stop="end",
+            )  # fmt: skip
+        )
+        call = writer.append(
+            ToolProposed(sample=taken.id, call=Call(tool="read", arguments={}), how="ok"), cause=taken.id
+        )
+        writer.append(DecisionMade(call_id=call.id, verdict="allow", by="user"), cause=call.id)
+    return path
+
+
+def test_export_of_a_merged_log_is_the_exports_of_its_logs(log: Path, tmp_path: Path) -> None:
+    other = second_session(tmp_path, "other")
+    assert cc("log", "merge", log, other, "--out", tmp_path / "both")[0] == 0
+    merged = [json.loads(line) for line in cc("log", "export", tmp_path / "both")[1].splitlines()]
+    single = [json.loads(line) for p in (log, other) for line in cc("log", "export", p)[1].splitlines()]
+    assert sorted(merged, key=lambda row: str(row["sample"])) == sorted(
+        single, key=lambda row: str(row["sample"])
+    )
+    assert {row["log"] for row in merged} == {read_header(log).log, read_header(other).log}
+
+
+def test_export_of_a_session_merged_with_its_fork_has_each_row_once(tmp_path: Path) -> None:
+    parent, child = tmp_path / "work.jsonl", tmp_path / "fork.jsonl"
+    glob = Call(tool="glob", arguments={"pattern": "*"})
+    session = open_scripted(tmp_path / "work", [glob, "a", glob, "b"], ui=ScriptedUI(["one", "two"]))
+    engine.run(session)
+    session.close("quit")
+    second = json.loads(cc("log", "show", parent, "--type", "prompt_submitted", "--json")[1].splitlines()[1])
+    fork(parent, second["seq"] - 1, child)
+    denies = ScriptedUI(["three"], [Answer(verdict="deny", reason="no")])
+    session = open_scripted(tmp_path / "work", [glob, "c"], ui=denies, log=child, resume=True)
+    engine.run(session)
+    session.close("quit")
+    assert cc("log", "merge", child, parent, "--out", tmp_path / "both")[0] == 0
+    rows = [cc("log", "export", path)[1].splitlines() for path in (parent, child, tmp_path / "both")]
+    assert [len(lines) for lines in rows] == [2, 2, 3]
+    assert sorted(rows[2]) == sorted({*rows[0], *rows[1]})
+
+
+def test_show_says_where_a_merged_logs_events_were_first(log: Path, tmp_path: Path) -> None:
+    cc("log", "merge", log, "--out", tmp_path / "copy")
+    first = f"{read_header(log).log}:0"
+    assert json.loads(cc("log", "show", tmp_path / "copy", "--json")[1].splitlines()[0])["of"] == first
+    assert f"of={first}" in cc("log", "show", tmp_path / "copy")[1]
 
 
 def test_export_writes_parquet(log: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from continualcode.eventlog import (
     LogWriter,
     Registry,
     blobs_path,
+    first_written,
     merge,
     origin,
     read,
@@ -56,6 +57,10 @@ def test_each_event_says_where_it_came_from_and_keeps_id_cause_and_time(ram: Pat
     assert [(r.id, r.ts, r.cause) for r in after] == [(r.id, r.ts, r.cause) for r in before]
     lines = (ram / "out").read_bytes().splitlines(keepends=True)
     assert [origin(line) for line in lines] == [None, "a:0", "a:1"]
+    assert [r.of for r in after] == ["a:0", "a:1"]
+    assert [r.of for r in read(ram / "out", Registry())] == ["a:0", "a:1"]
+    assert first_written(after[1], "out") == ("a", 1)
+    assert first_written(before[1], "a") == ("a", 1)
     assert read_header(ram / "out").merged == ("a",)
     assert read_header(ram / "out").log != "a"
 

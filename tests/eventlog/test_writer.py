@@ -75,10 +75,11 @@ def test_the_order_is_by_seq_where_the_clock_goes_backwards(tmp_path: Path, regi
 def test_a_second_writer_is_told_who_holds_the_log_and_how_to_go_on(
     tmp_path: Path, registry: Registry
 ) -> None:
-    with LogWriter.create(tmp_path / "log", registry):
+    with LogWriter.create(tmp_path / "log", registry) as log:
+        log.append_many([Note(text="one"), Note(text="two")])
         host = re.escape(os.uname().nodename)
         with pytest.raises(
-            LogHeld, match=f"held by process {os.getpid()} on {host}.*cc log merge .* --out NEW"
+            LogHeld, match=f"held by process {os.getpid()} on {host}.*cc run NEWFOLDER --fork .*log@1$"
         ):
             LogWriter.open(tmp_path / "log", registry)
     LogWriter.open(tmp_path / "log", registry).close()
