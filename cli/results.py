@@ -128,18 +128,18 @@ def _pairs(found: Comparison, group: str | None) -> list[tuple[ControlFigures, C
 
 
 def _of_controls(found: Comparison, group: str | None) -> dict[str, object]:
-    """agreement: the likeliest tool is the same. validity: it is a call at all. right: as `expects` says."""
+    """agreement: the likeliest tool is the same. validity: P(a call). right: P(what `expects` says)."""
     pairs = _pairs(found, group)
     figures = {
         "agreement": share([one.likeliest == other.likeliest for one, other in pairs]),
-        "validity": share([other.valid for _, other in pairs]),
-        "validity_before": share([one.valid for one, _ in pairs]),
     }
     expected = [
         (one.right, other.right) for one, other in pairs if one.right is not None and other.right is not None
     ]
     return {
         **_numbers(figures),
+        "validity": fmean(other.valid for _, other in pairs) if pairs else None,
+        "validity_before": fmean(one.valid for one, _ in pairs) if pairs else None,
         "overlap": fmean(overlap(one.tools, other.tools) for one, other in pairs) if pairs else None,
         "right_before": fmean(one for one, _ in expected) if expected else None,
         "right": fmean(other for _, other in expected) if expected else None,
@@ -152,16 +152,16 @@ def _controls_in_words(found: Comparison) -> list[str]:
     for group in dict.fromkeys(one.group for one in found.before.controls):
         pairs = _pairs(found, group)
         name = f"controls ({group})" if group else "controls"
-        valid = share([other.valid for _, other in pairs])
+        valid = fmean(other.valid for _, other in pairs)
         if found.after is None:
-            lines += [f"{name}: {valid.mean:.0%} of {valid.n} are calls of a tool"]
+            lines += [f"{name}: {valid:.1%} of {len(pairs)} are calls of a tool"]
             continue
         changed = [(one, other) for one, other in pairs if one.likeliest != other.likeliest]
         same = share([one.likeliest == other.likeliest for one, other in pairs])
         shared = fmean(overlap(one.tools, other.tools) for one, other in pairs)
         lines += [
             f"{name}: the same tool in {same.mean:.0%} [{same.low:.0%} {same.high:.0%}] of {same.n}; "
-            f"distributions share {shared:.0%}; {valid.mean:.0%} are calls of a tool"
+            f"distributions share {shared:.0%}; {valid:.1%} are calls of a tool"
         ]
         lines += [f"  {one.prompt[:60]}: {one.likeliest} → {other.likeliest}" for one, other in changed]
     return lines

@@ -38,6 +38,11 @@ def main() -> None:
         print("\n" + "\n".join(_sequence(found, base)))
 
 
+def _controls(base: dict[str, Any]) -> list[Any]:
+    """The base model's controls, measured once."""
+    return next(one["controls"] for one in base.values() if one["controls"])
+
+
 def _cell(one: dict[str, Any] | None) -> str:
     return f"{one['violates']:.2f}, {one['obeys']:.2f}" if one else ""
 
@@ -51,12 +56,9 @@ def _summary(arm: str, lines: list[dict[str, Any]], base: dict[str, Any]) -> str
         f"{median(reductions):.0%}",
         f"{fmean(one['obeys'] for one in counted):.2f}",
     ]
+    stays = _controls(base)
     for group in GROUPS:
-        compared = [
-            agreement(base[one["rule"]]["controls"], one["controls"], group)
-            for one in lines
-            if one["controls"]
-        ]
+        compared = [agreement(stays, one["controls"], group) for one in lines if one["controls"]]
         means = [fmean(each) for each in zip(*compared, strict=True)]
         cells.append(", ".join(f"{each:.2f}" for each in means))
     return "| " + " | ".join(cells) + " |"
@@ -76,8 +78,7 @@ def _sequence(found: dict[tuple[str, str], Any], base: dict[str, Any]) -> list[s
         controls = found.get((f"sequence-{number}", ""))
         if controls is None or not kept:
             continue
-        any_base = next(iter(base.values()))["controls"]
-        same = agreement(any_base, controls["controls"], "unrelated")
+        same = agreement(_controls(base), controls["controls"], "unrelated")
         rows.append(
             f"| {number} | {len(kept)} | {median(kept):.0%} | {', '.join(f'{s:.2f}' for s in same)} |"
         )

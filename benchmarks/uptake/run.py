@@ -90,7 +90,8 @@ class Bench:
                 ruler = Ruler(session, self.settings)
                 asked = told(rule) if arm == "context" else rule
                 held = [ruler.case(case, asked) for case in asked.held_out]
-                controls = None if arm == "context" else self.controls(ruler)
+                measured = arm == "context" or (arm == "none" and rule is not self.cases.rule[0])
+                controls = None if measured else self.controls(ruler)
                 found = {"lessons": taught, "updates": updates(session), "seconds": seconds}
                 self.write(arm, rule.name, {**found, **figures(held), "controls": controls})
             finally:

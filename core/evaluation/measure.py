@@ -32,9 +32,6 @@ from continualcode.core.workspace import Workspace
 NEGLIGIBLE = 0.02
 """Tools that are less probable than this are not drawn from."""
 
-VALID_TOKENS = 32
-"""How much of a control's most probable turn is drawn to see whether it is a call."""
-
 
 class Settings(Data, frozen=True):
     """draws: calls of each tool whose arguments decide. max_tokens: the longest call. seed: the first's."""
@@ -68,15 +65,15 @@ class CaseFigures(Data, frozen=True):
 class ControlFigures(Data, frozen=True):
     """One control on one set of weights. `right`: P(the call is the expected one); None: none is expected.
 
-    valid: whether the most probable turn, as far as it is drawn (`VALID_TOKENS`), is a call of a tool with
-    arguments that fit.
+    valid: P(the turn is a call of a tool, with arguments that fit). Where a grammar is in force that is all
+    of P(tool), as it lets nothing else through once a call has begun; else the likeliest turn says, 0 or 1.
     """
 
     group: str
     prompt: str
     tools: dict[str, float]
     right: float | None
-    valid: bool
+    valid: float
 
     @property
     def likeliest(self) -> str:
@@ -172,8 +169,9 @@ class Ruler:
             if control.expects is not None:
                 outcomes, _ = self._outcomes(ids, tools, [control.expects], workspace)
                 right = sum(tools[tool] * fmean(rows[0]) for tool, rows in outcomes.items())
+            valid = self._valid(ids, tools)
         return ControlFigures(
-            group=control.group, prompt=control.prompt, tools=tools, right=right, valid=self._valid(ids)
+            group=control.group, prompt=control.prompt, tools=tools, right=right, valid=valid
         )
 
     def prompt(self, case: Case, workspace: Workspace) -> tuple[int, ...]:
@@ -241,13 +239,12 @@ class Ruler:
             self._grammars[tool] = self._session.policy.grammar([only])
         return self._grammars[tool]
 
-    def _valid(self, ids: Sequence[int]) -> bool:
+    def _valid(self, ids: Sequence[int], tools: Mapping[str, float]) -> float:
         transcript, policy = self._session.transcript, self._session.policy
-        most = min(VALID_TOKENS, self._settings.max_tokens)
-        sample = policy.sample(ids, transcript.grammar, SamplingParams(max_tokens=most))
-        if sample.stop == "length" and transcript.grammar is not None:
-            return True  # cut by us; the grammar has let every token through as the beginning of a call
-        return is_whole_call(policy, sample, transcript.tools)
+        if transcript.grammar is not None:
+            return sum(tools.values())
+        sample = policy.sample(ids, None, SamplingParams(max_tokens=self._settings.max_tokens))
+        return float(is_whole_call(policy, sample, transcript.tools))
 
 
 def is_whole_call(policy: Policy, sample: Sample, tools: Sequence[ToolSpec]) -> bool:
