@@ -32,12 +32,20 @@ from continualcode.core.session import Session, open_session
 from continualcode.core.testing import ScriptedUI
 
 HERE = Path(__file__).parent
-PAPER = ("rows=sample", "teacher=live", "guidance=1", "anchors=0", "rehearsal=0", "gate=false")
+PAPER = (
+    "divergence_floor=1e-4",
+    "rows=sample",
+    "teacher=live",
+    "guidance=1",
+    "anchors=0",
+    "rehearsal=0",
+    "gate=false",
+)
 ARMS: dict[str, tuple[str, ...]] = {
     # continualcode 0.6.0: one Adam step on the sampled tokens' advantages.
     "original": (*PAPER, "divergence=sampled", "aggregation=token_mean", "lr=4.9e-4", "max_steps=1"),
     # The same rows and teacher, whole distributions, several small steps.
-    "live": (*PAPER, "aggregation=token_mean", "lr=3e-5", "max_steps=6", "divergence_floor=1e-4"),
+    "live": (*PAPER, "aggregation=token_mean", "lr=3e-5", "max_steps=6"),
     # The same demonstrations, imitated instead of distilled.
     "sft": ("teacher=completion", "anchors=0", "rehearsal=0", "gate=false"),
     "sdpo": (),

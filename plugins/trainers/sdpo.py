@@ -6,8 +6,8 @@ correction in it; the student moves towards the teacher's next-token distributio
 without the correction what it would do with it. No reward, no critic, no pairs.
 
     plan     corrections → rows: what to learn, what was learned before, what must stay; an objective
-    update   score the teacher; step until the divergence from it has fallen to `divergence_target` of what
-             it was, or `max_steps` are spent; look at what stayed; reject what did not come out well
+    update   score the teacher; step until the divergence from it is small, or `max_steps` are spent; look at
+             what stayed; reject what did not come out well
 
 Where it differs from the paper, with figures in docs/learning.md:
 
@@ -68,9 +68,9 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
     guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
 
-    max_steps: the most steps on one update. divergence_target: stop when the divergence has fallen to this
-    share of the first one; 0 takes all steps. divergence_floor: nats at or below which there is nothing to
-    learn (an Adam step on noise is as long as one on a signal).
+    max_steps: the most steps on one update. divergence_floor: nats (of a completion with example_sum, else of
+    a token) at or below which there is nothing more to learn: going on fits this one prompt, and the mistake
+    comes back on others. divergence_target: stop as well when the divergence is this share of the first one.
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
     model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`).
@@ -103,8 +103,8 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     grad_clip: Annotated[float, Meta(gt=0.0)] = 1.0
     fresh: bool = True
     max_steps: Annotated[int, Meta(ge=1)] = 8
-    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.05
-    divergence_floor: Annotated[float, Meta(ge=0.0)] = 1e-4
+    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.01
+    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.3
     max_context: Annotated[int, Meta(ge=1)] | None = None
 
 
@@ -283,7 +283,7 @@ def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | No
     """Why the gate does not let an update through; None: it does."""
     if not settings.gate:
         return None
-    if share > settings.gate_learned:
+    if share > settings.gate_learned and after.divergence > settings.divergence_floor:
         return (
             f"not learned: {share:.0%} of the divergence from the teacher is left, "
             f"at most {settings.gate_learned:.0%} may be (trainer.gate_learned)"

@@ -65,7 +65,7 @@ def corrected(folder: Path) -> Session:
 
 
 def plan_for(example: Example, **settings: Any) -> UpdatePlan:
-    chosen = SdpoSettings(lr=1e-2, **settings)
+    chosen = SdpoSettings(lr=1e-2, **{"divergence_floor": 1e-4, **settings})
     return UpdatePlan(
         trainer="sdpo",
         settings=msgspec.to_builtins(chosen),
