@@ -180,7 +180,7 @@ class Policy(Protocol):
         ...
 
     def step(self, batch: Any, *, stop_below: float) -> StepReport:
-        """Measure the batch; if its divergence is above `stop_below` (nats a token), take one step."""
+        """Measure the batch; take one step if more than `stop_below` nats are left to learn."""
         ...
 
     # Weights

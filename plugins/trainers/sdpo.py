@@ -68,9 +68,10 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
     guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
 
-    max_steps: the most steps on one update. divergence_floor: nats (of a completion with example_sum, else of
-    a token) at or below which there is nothing more to learn: going on fits this one prompt, and the mistake
-    comes back on others. divergence_target: stop as well when the divergence is this share of the first one.
+    max_steps: the most steps on one update. divergence_floor: an update is over when no more than this is
+    left to learn, in nats: of the correction that is furthest off (of its completion with example_sum, else
+    of a token), and of what the anchors have moved. Going on fits the one prompt, and the mistake comes back
+    on others. divergence_target: stop as well when the divergence is this share of the first one.
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
     model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`).
@@ -102,9 +103,9 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
     grad_clip: Annotated[float, Meta(gt=0.0)] = 1.0
     fresh: bool = True
-    max_steps: Annotated[int, Meta(ge=1)] = 8
-    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.01
-    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.3
+    max_steps: Annotated[int, Meta(ge=1)] = 10
+    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.4
     max_context: Annotated[int, Meta(ge=1)] | None = None
 
 

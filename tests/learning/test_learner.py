@@ -248,6 +248,29 @@ def test_at_or_below_the_bound_nothing_changes(learner: Learner, example: Build)
     assert learner.step(batch, stop_below=bound * 0.999).stepped
 
 
+def test_a_new_correction_next_to_learned_ones_is_not_left_half_learned(
+    learner: Learner, example: Build
+) -> None:
+    """The mean is below the bound, the one that is new is not."""
+    new, learned = example(), example(teacher_ids=(1, 2, 3, 4))
+    batch = learner.prepare([new, learned, learned], Objective(), Optimiser(lr=1e-9))
+    mean = learner.step(batch, stop_below=LOOK).divergence
+    assert learner.step(batch, stop_below=2 * mean).stepped
+    assert not learner.step(batch, stop_below=3.1 * mean).stepped
+
+
+def test_what_the_anchors_have_moved_is_left_to_learn_too(learner: Learner, example: Build) -> None:
+    moved = learner.prepare([example()], Objective(), Optimiser(lr=1e-2))
+    while learner.step(moved, stop_below=1e-3).stepped:
+        pass
+    anchor = example(part="anchor", teacher_ids=(1, 2, 3, 4), sampled_logprobs=(), weight=2.0)
+    batch = learner.prepare([anchor], Objective(), Optimiser(lr=1e-9))
+    drift = learner.step(batch, stop_below=LOOK).drift
+    assert drift > 0.01
+    assert learner.step(batch, stop_below=1.9 * drift).stepped
+    assert not learner.step(batch, stop_below=2.1 * drift).stepped
+
+
 def test_a_fresh_optimiser_forgets_its_moments(adapter: Adapter, learner: Learner, example: Build) -> None:
     one = example()
 

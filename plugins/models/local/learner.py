@@ -36,6 +36,7 @@ from continualcode.plugins.models.local.rows import (
     divergence,
     drift,
     kept,
+    left,
     look,
     loss,
     of,
@@ -113,10 +114,11 @@ class Learner:
         return Batch(tuple(rows), objective, optimiser)
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
-        """Measure the batch; if its divergence is above `stop_below` (nats a token), take one AdamW step.
+        """Measure the batch; if what is left to learn is above `stop_below` (nats), take one AdamW step.
 
         The divergence is over the rows about corrections, weighted as the loss is: of KL(T‖S) for forward_kl
-        and sampled, of the objective's own for the others. stop_below=inf only measures, and probes too.
+        and sampled, of the objective's own for the others. What is left: see `rows.left`. stop_below=inf only
+        measures, and probes too.
         """
         measuring = stop_below == math.inf
         rows = [row for row in batch.rows if measuring or row.example.part != "probe"]
@@ -125,8 +127,8 @@ class Learner:
                 scored = self._logits(rows, [row.example.prompt_ids for row in rows])
                 seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
             looks = [one for one, _ in seen]
-            found = divergence(looks)
-            stepping = not measuring and found > stop_below and any(row.share for row in rows)
+            more = not measuring and left(looks, batch.objective.aggregation) > stop_below
+            stepping = more and any(row.share for row in rows)
             if stepping:
                 self._backward(rows, scored, [losses for _, losses in seen])
             norm = self._apply(batch) if stepping else 0.0
@@ -138,7 +140,7 @@ class Learner:
         return StepReport(
             stepped=stepping,
             loss=loss(looks),
-            divergence=found,
+            divergence=divergence(looks),
             grad_norm=norm,
             drift=drift(looks),
             kept=kept(looks),

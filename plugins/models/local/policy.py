@@ -186,7 +186,7 @@ class LocalPolicy:
         return self._learner.prepare(examples, objective, optimiser)
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
-        """Measure the batch; if its divergence is above `stop_below` (nats a token), take one step."""
+        """Measure the batch; take one step if more than `stop_below` nats are left to learn."""
         self._weights = None
         return self._learner.step(batch, stop_below=stop_below)
 

@@ -96,6 +96,24 @@ def divergence(looks: Sequence[Look]) -> float:
     return math.fsum(math.fsum(seen.divergences) * seen.row.told for seen in looks if seen.row.corrects)
 
 
+def left(looks: Sequence[Look], aggregation: str) -> float:
+    """What is left to learn, in nats: of the correction that is furthest off, and of what anchors have moved.
+
+    Not the mean: next to others that are learned already, a new correction would be left half learned.
+    """
+    furthest = max((_of_row(seen, aggregation) for seen in looks if seen.row.corrects), default=0.0)
+    anchored = (seen for seen in looks if seen.row.example.part == "anchor")
+    return furthest + math.fsum(math.fsum(seen.divergences) * seen.row.example.weight for seen in anchored)
+
+
+def _of_row(seen: Look, aggregation: str) -> float:
+    """A row's divergence as its aggregation counts it: of the completion, or the mean of its free tokens."""
+    if not seen.row.share:
+        return 0.0
+    tokens = 1 if aggregation == "example_sum" else len(seen.row.free)
+    return math.fsum(seen.divergences) / tokens
+
+
 def drift(looks: Sequence[Look]) -> float:
     """The mean divergence of anchors and probes from the base model, in nats a row; 0 if there are none."""
     return math.fsum(math.fsum(seen.divergences) * seen.row.told for seen in looks if not seen.row.corrects)
