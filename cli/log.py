@@ -14,6 +14,7 @@ from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.tree import tree
 from continualcode.core.errors import UsageError
 from continualcode.core.events import event_registry
+from continualcode.core.forgetting import Forgotten, forget_contents
 from continualcode.eventlog import (
     LogCorrupt,
     Record,
@@ -160,20 +161,42 @@ def repair_(log: Path, as_json: bool) -> None:
 
 @log.command(name="forget")
 @LOG
-@click.option("--digest", "digests", multiple=True, help="A blob, by its digest; may be repeated.")
 @click.option(
-    "--seq", "seqs", multiple=True, type=int, help="The blobs that this event names; may be repeated."
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="This text, wherever it stands; - reads it from standard input. May be repeated.",
+)
+@click.option(
+    "--seq", "seqs", multiple=True, type=int, metavar="N", help="All texts of this event. May be repeated."
+)
+@click.option(
+    "--digest", "digests", multiple=True, metavar="DIGEST", help="A blob, by its digest. May be repeated."
 )
 @JSON
-def forget_(log: Path, digests: tuple[str, ...], seqs: tuple[int, ...], as_json: bool) -> None:
-    """Remove contents that LOG names by digest, for good; LOG itself still verifies."""
-    if not digests and not seqs:
-        raise click.UsageError("say what to forget: --digest DIGEST or --seq SEQ")
-    gone = forget(log, digests=digests, seqs=seqs)
-    if as_json:
-        click.echo(msgspec.json.encode({"forgotten": gone}))
-    else:
-        click.echo("\n".join(f"forgotten: {digest}" for digest in gone))
+def forget_(
+    log: Path, texts: tuple[str, ...], seqs: tuple[int, ...], digests: tuple[str, ...], as_json: bool
+) -> None:
+    """Remove contents from LOG for good; it still verifies, and the events stay.
+
+    The token ids that the texts were made into go too, so updates that were trained on them cannot be
+    rebuilt any more: they are named. Copies of LOG, weights and files are not touched. Exits 1 where a
+    text is left, in a place that is no content.
+    """
+    if not (texts or seqs or digests):
+        raise click.UsageError("say what to forget: --text TEXT, --seq N or --digest DIGEST")
+    said = [sys.stdin.read().removesuffix("\n") if text == "-" else text for text in texts]
+    if "" in said:
+        raise click.UsageError("--text is empty, and nothing cannot be forgotten")
+    done = Forgotten(blobs=tuple(forget(log, digests=digests)))
+    if said or seqs:
+        done = msgspec.structs.replace(
+            forget_contents(log, event_registry(), texts=said, seqs=seqs), blobs=done.blobs
+        )
+    click.echo(_json(done) if as_json else timeline.forgetting(done, log))
+    if done.left:
+        sys.exit(1)
 
 
 @log.command(name="export")

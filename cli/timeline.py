@@ -1,11 +1,14 @@
 """Records, verifications and statistics as lines for a person."""
 
 import re
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
+from continualcode.core.forgetting import Forgotten
 from continualcode.eventlog import Stats, Verification
+from continualcode.eventlog.segments import torn_path
 
 _HEADER = ("t", "seq", "d", "ts", "id", "cause", "h")
 _SHOWN = 80
@@ -86,3 +89,21 @@ def statistics(found: Stats) -> str:
     if found.damage is not None:
         rows.append(f"counted up to damage: {found.damage.error()}")
     return "\n".join(rows)
+
+
+def forgetting(done: Forgotten, log: Path) -> str:
+    """What went, what follows from that, and what is left to do by hand."""
+    lines = [f"blob forgotten: {digest}" for digest in done.blobs]
+    lines.append(f"{len(done.events)} events lost contents: {_numbers(done.events)}")
+    if done.updates:
+        lines.append(f"updates that cannot be rebuilt any more: {_numbers(done.updates)}")
+    if done.left:
+        lines.append(f"still there, in what is no content: {_numbers(done.left)} (cc log show --text)")
+    torn = torn_path(log)
+    if torn.exists():
+        lines.append(f"{torn} holds bytes that were moved aside and was not searched: look, and delete it")
+    return "\n".join(lines)
+
+
+def _numbers(seqs: tuple[int, ...]) -> str:
+    return ", ".join(map(str, seqs)) or "none"

@@ -5,14 +5,16 @@ sampled from: renormalised over what the grammar allowed at that position, at th
 Frozen structs, so that what was logged and what is used are the same thing.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+
+from continualcode.eventlog import CONTENT, Text
 
 Json: TypeAlias = Any
 """Whatever JSON can hold."""
 
-Arguments: TypeAlias = dict[str, Json]
+Arguments: TypeAlias = Annotated[dict[str, Json], CONTENT]
 """A tool call's arguments, by name."""
 
 Verdict: TypeAlias = Literal["allow", "ask", "deny"]
@@ -54,7 +56,7 @@ class Message(Data, frozen=True):
     """
 
     role: Literal["system", "user", "assistant", "tool"]
-    text: str = ""
+    text: Text = ""
     call: Call | None = None
 
 

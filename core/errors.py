@@ -40,6 +40,10 @@ class ReplayError(ContinualCodeError):
     """A log cannot be replayed: a record it needs is missing, unknown, or contradicts another."""
 
 
+class ContentForgotten(ReplayError):
+    """What a record held is needed, and was forgotten on purpose (`cc log forget`)."""
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """The end of an error sentence: what is allowed, and the closest match first if there is one.
 

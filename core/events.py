@@ -28,7 +28,7 @@ from continualcode.core.data import (
     Verdict,
 )
 from continualcode.core.undo_events import Rewound, UpdateReverted, WorkspaceRecorded, WorkspaceRestored
-from continualcode.eventlog import F32, U32, Record, Registry
+from continualcode.eventlog import F32, Record, Registry, Text, Tokens
 
 
 class PluginInfo(Data, frozen=True):
@@ -49,7 +49,7 @@ class PromptTokens(Data, frozen=True):
 
     after: str | None = None
     shared: int = 0
-    tail: U32 = b""
+    tail: Tokens = b""
 
 
 class Rule(Data, frozen=True):
@@ -73,8 +73,8 @@ class ExampleRef(Data, frozen=True):
     part: Part = "sample"
     guidance: float = 1.0
     neutral: PromptTokens | None = None
-    grammar: str | None = None
-    completion: U32 = b""
+    grammar: Text | None = None
+    completion: Tokens = b""
     prompt: PromptTokens | None = None
 
 
@@ -160,7 +160,7 @@ class InstructionsRead(Record, frozen=True, kw_only=True, tag="instructions_read
     """
 
     path: str
-    text: str
+    text: Text
     sha256: str
     size: int
 
@@ -173,21 +173,21 @@ class InstructionsRead(Record, frozen=True, kw_only=True, tag="instructions_read
 class PromptSubmitted(Record, frozen=True, kw_only=True, tag="prompt_submitted"):
     """The user asked for something."""
 
-    text: str
+    text: Text
 
 
 class FileAttached(Record, frozen=True, kw_only=True, tag="file_attached"):
     """A file that the prompt names goes with it. `text` is what the model is shown; see `ToolResult.seen`."""
 
     path: str
-    text: str
+    text: Text
     seen: dict[str, str] = {}
 
 
 class NoteGiven(Record, frozen=True, kw_only=True, tag="note_given"):
     """The user said something in passing; it joins the next correction's feedback."""
 
-    text: str
+    text: Text
     by: str = "user"
 
 
@@ -198,9 +198,9 @@ class SampleTaken(Record, frozen=True, kw_only=True, tag="sample_taken"):
     offer: str  # id of the ToolsOffered in force
     prompt: PromptTokens
     params: SamplingParams
-    token_ids: U32
+    token_ids: Tokens
     logprobs: F32
-    text: str
+    text: Text
     stop: StopReason
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
@@ -212,7 +212,7 @@ class ToolProposed(Record, frozen=True, kw_only=True, tag="tool_proposed"):
     sample: str
     call: Call | None
     how: str
-    why: str | None = None
+    why: Text | None = None
     span: tuple[int, int] | None = None
 
 
@@ -226,7 +226,7 @@ class DecisionMade(Record, frozen=True, kw_only=True, tag="decision_made"):
     call_id: str
     verdict: Verdict
     by: str
-    reason: str | None = None
+    reason: Text | None = None
     arguments: Arguments | None = None
     train: bool = True
 
@@ -242,9 +242,9 @@ class ToolRan(Record, frozen=True, kw_only=True, tag="tool_ran"):
     """What a call did: see `ToolResult`."""
 
     call_id: str
-    output: str
+    output: Text
     success: bool
-    feedback: str | None = None
+    feedback: Text | None = None
     changes: tuple[FileChange, ...] = ()
     seen: dict[str, str] = {}
     seconds: float = 0.0
@@ -280,9 +280,9 @@ class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given")
     kind: str
     sample: str
     call_id: str
-    feedback: str = ""
+    feedback: Text = ""
     solution: Call | None = None
-    environment: str = ""
+    environment: Text = ""
     by: str = "user"
 
 
@@ -324,7 +324,7 @@ class UpdateRejected(Record, frozen=True, kw_only=True, tag="update_rejected"):
     """
 
     update: str
-    why: str
+    why: Text
     weights: str
     steps: int
     divergence: tuple[float, float]
@@ -340,7 +340,7 @@ class UpdateFailed(Record, frozen=True, kw_only=True, tag="update_failed"):
 
     update: str | None
     corrections: tuple[str, ...]
-    why: str
+    why: Text
     weights: str
 
 
@@ -352,7 +352,7 @@ class PluginFailed(Record, frozen=True, kw_only=True, tag="plugin_failed"):
 
     plugin: str
     hook: str
-    error: str
+    error: Text
 
 
 BUILTIN_EVENTS: tuple[type[Record], ...] = (

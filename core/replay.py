@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
-from continualcode.core.errors import ReplayError
+from continualcode.core.errors import ContentForgotten, ReplayError
 from continualcode.core.events import (
     ExampleRef,
     SessionResumed,
@@ -105,12 +105,21 @@ def _quiet(label: str, done: int, total: int) -> None:
 
 def plan_of(started: UpdateStarted, transcript: Transcript) -> UpdatePlan:
     """The plan of a logged update, its references resolved: equal to the plan that was carried out."""
+    try:
+        if started.gone is not msgspec.UNSET:
+            raise ContentForgotten("its own token ids were forgotten (cc log forget)")
+        examples = tuple(example_of(ref, transcript) for ref in started.examples)
+    except ContentForgotten as error:
+        raise ContentForgotten(
+            f"update {started.id} (event {started.seq}) cannot be rebuilt any more: {error}. What is before "
+            "it can: end there (--until SEQ), or begin a session there (cc run --fork LOG@SEQ)"
+        ) from error
     return UpdatePlan(
         trainer=started.trainer,
         settings=started.settings,
         objective=started.objective,
         optimiser=started.optimiser,
-        examples=tuple(example_of(ref, transcript) for ref in started.examples),
+        examples=examples,
     )
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from msgspec import UNSET
+
+from continualcode.core.errors import ContentForgotten
 from continualcode.core.events import PromptTokens, SampleTaken
 from continualcode.eventlog import pack_u32, unpack_u32
 
@@ -21,6 +24,10 @@ def expanded(prompt: PromptTokens, sample_of: Callable[[str], SampleTaken]) -> t
         if link.after is None or keep == 0:
             break
         sample = sample_of(link.after)
+        if sample.gone is not UNSET:
+            require_ids(sample, keep > sample.prompt.shared)
+            wanted, link = keep, sample.prompt
+            continue
         completion = tuple(unpack_u32(sample.token_ids))
         before = sample.prompt.shared + len(sample.prompt.tail) // 4
         if keep > before:
@@ -28,6 +35,14 @@ def expanded(prompt: PromptTokens, sample_of: Callable[[str], SampleTaken]) -> t
             keep = before
         wanted, link = keep, sample.prompt
     return tuple(token for part in reversed(tails) for token in part)
+
+
+def require_ids(sample: SampleTaken, needed: bool = True) -> None:
+    """Refuse to go on without the token ids of a sample that has lost them."""
+    if needed and sample.gone is not UNSET:
+        raise ContentForgotten(
+            f"the token ids of sample {sample.id} (event {sample.seq}) were forgotten (cc log forget)"
+        )
 
 
 def shortened(ids: tuple[int, ...], earlier: str | None, head: tuple[int, ...]) -> PromptTokens:

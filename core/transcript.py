@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from continualcode.core.data import Arguments, Call, Message, SamplingParams, Slots, ToolSpec
-from continualcode.core.errors import ReplayError, UpdateError, nearest
+from continualcode.core.errors import ContentForgotten, ReplayError, UpdateError, nearest
 from continualcode.core.events import (
     Compacted,
     ContextBuilt,
@@ -39,7 +39,7 @@ from continualcode.core.events import (
 )
 from continualcode.core.protocols import FeedbackType
 from continualcode.core.rewind import FileChanges, Mark, Step
-from continualcode.core.sequences import expanded, shortened
+from continualcode.core.sequences import expanded, require_ids, shortened
 from continualcode.core.undo_events import (
     Rewound,
     UpdateReverted,
@@ -158,6 +158,7 @@ class Transcript:
     def sequence(self, sample_id: str) -> tuple[int, ...]:
         """The token ids of a sample's prompt and then its completion."""
         sample = self._sample(sample_id)
+        require_ids(sample)
         return self.expand(sample.prompt) + tuple(unpack_u32(sample.token_ids))
 
     def expand(self, prompt: PromptTokens) -> tuple[int, ...]:
@@ -167,11 +168,15 @@ class Transcript:
     def shorten(self, ids: tuple[int, ...], after: str | None = None) -> PromptTokens:
         """`ids` as what they share with an earlier sample's sequence (by default the last) and a tail."""
         earlier = after if after is not None else self._last_sample
-        return shortened(ids, earlier, self.sequence(earlier) if earlier is not None else ())
+        try:
+            return shortened(ids, earlier, self.sequence(earlier) if earlier is not None else ())
+        except ContentForgotten:
+            return shortened(ids, None, ())
 
     def sampled(self, sample_id: str) -> SampledTurn:
         """A sample with its prompt, the messages behind that prompt, and the tools it could call."""
         sample = self._sample(sample_id)
+        require_ids(sample)
         offer = self._offers[sample.offer]
         messages, count = self._seen_by_sample[sample_id]
         calls = (p.call for p in self.proposals.values() if p.sample == sample_id)

@@ -11,6 +11,7 @@ Knows nothing of what the records mean. Needs msgspec and the standard library. 
 
 from continualcode.eventlog.arrays import F32, U32, pack_f32, pack_u32, unpack_f32, unpack_u32
 from continualcode.eventlog.blobs import BlobForgotten, BlobStore
+from continualcode.eventlog.contents import CONTENT, Text, Tokens
 from continualcode.eventlog.disk import Disk
 from continualcode.eventlog.encode import Redact
 from continualcode.eventlog.errors import LogCorrupt, LogDead, LogError, LogHeld, RecordError
@@ -30,6 +31,9 @@ from continualcode.eventlog.verify import Verification, verify
 from continualcode.eventlog.writer import LogWriter
 
 __all__ = [
+    "CONTENT",
+    "Text",
+    "Tokens",
     "BlobForgotten",
     "BlobStore",
     "Disk",

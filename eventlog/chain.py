@@ -9,7 +9,16 @@ import msgspec
 
 from continualcode.eventlog.ack import Ack, read_ack
 from continualcode.eventlog.damage import Damage, acked, diagnose
-from continualcode.eventlog.line import FORMAT, GENESIS, MAX_LINE, TAIL, LogHeader, follows, hash_of
+from continualcode.eventlog.line import (
+    FORMAT,
+    GENESIS,
+    MAX_LINE,
+    TAIL,
+    LogHeader,
+    follows,
+    hash_of,
+    is_forgotten,
+)
 from continualcode.eventlog.segments import segment_paths
 
 BUFFER = 1 << 18
@@ -74,7 +83,7 @@ class Walk:
                 if (
                     line[-TAIL:]
                     != b',"h":"%b"}\n' % sha256(b"%b%b}" % (h, line[:-TAIL])).hexdigest().encode()
-                ):
+                ) and not is_forgotten(h, line):
                     self._damaged(line)
                     return
                 place.h = h = line[-67:-3]

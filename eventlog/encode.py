@@ -1,5 +1,6 @@
 """From records to lines: stamp, encode, redact, check, chain."""
 
+import os
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -10,9 +11,10 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from continualcode.eventlog.commit import Ticket
+from continualcode.eventlog.contents import holds_contents
 from continualcode.eventlog.errors import LogError, RecordError
 from continualcode.eventlog.finite import number_fields, require_finite
-from continualcode.eventlog.line import MAX_BODY, restamp
+from continualcode.eventlog.line import MAX_BODY, restamp, salted
 from continualcode.eventlog.record import Opaque, Record
 from continualcode.eventlog.registry import Registry
 
@@ -34,6 +36,7 @@ class Encoder:
         self._registry, self._prefix, self._redact, self._clock = registry, prefix, redact, clock
         self._json = msgspec.json.Encoder()
         self._number_fields: dict[type[Record], tuple[str, ...]] = {}
+        self._with_contents: set[type[Record]] = set()
         self._second = -1
         self._second_text = ""
 
@@ -69,18 +72,22 @@ class Encoder:
                 body = restamp(record.raw, seq, d)
                 return replace(record, seq=seq, d=d, raw=body), body
             numbers = self._learn(cls)
-        stamped = replace(record, seq=seq, d=d, ts=self._now(), id=f"{self._prefix}-{seq}", of=UNSET)
+        stamped = replace(
+            record, seq=seq, d=d, ts=self._now(), id=f"{self._prefix}-{seq}", of=UNSET, gone=UNSET
+        )
         if numbers:
             require_finite(stamped, numbers)
         body = self._body(stamped)
         if self._redact is not None and (redacted := self._redact(stamped, body)) is not stamped:
             stamped, body = redacted, self._body(redacted)
-        return stamped, body
+        return stamped, salted(body, os.urandom(12)) if cls in self._with_contents else body
 
     def _learn(self, cls: type[Record]) -> tuple[str, ...]:
         if cls not in self._registry:
             raise RecordError(f"{cls.__qualname__} is not registered, so it could not be read back")
         self._number_fields[cls] = number_fields(cls)
+        if holds_contents(cls):
+            self._with_contents.add(cls)
         return self._number_fields[cls]
 
     def _body(self, record: Record) -> bytes:

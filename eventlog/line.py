@@ -8,6 +8,7 @@ it parses nothing and needs no canonical form of JSON. Lines end at `\\n` only.
 """
 
 import re
+from binascii import b2a_base64
 from hashlib import sha256
 
 from continualcode.eventlog.errors import LogError
@@ -54,9 +55,48 @@ def seal(body: bytes, h: bytes) -> bytes:
 
 
 def follows(prev: bytes, line: bytes) -> bool:
-    """Whether this is, to the byte, a line that was written after one with the h `prev`."""
+    """Whether this line was written after one with the h `prev`: to the byte, or forgotten in part since."""
     h = sha256(b"%b%b}" % (prev, line[:-TAIL])).hexdigest()
-    return line[-TAIL:] == b',"h":"%b"}\n' % h.encode()
+    return line[-TAIL:] == b',"h":"%b"}\n' % h.encode() or is_forgotten(prev, line)
+
+
+# Forgetting. A body that holds contents ends with `"salt":"<96 random bits>"`, so that its h tells nothing
+# about them. A line whose contents were forgotten is as long as it was, keeps the h that it had, and has in
+# the salt's place a check of what is left: `"gone":"<96 bits of the hash of prev and the rest of the line>"`.
+
+_CHECK = re.compile(rb',"(salt|gone)":"([0-9A-Za-z+/]{16})"(,"of":"[0-9A-Za-z_-]+:\d+")?\Z')
+
+
+def salted(body: bytes, salt: bytes) -> bytes:
+    """A body with 12 random bytes in it."""
+    return b'%b,"salt":"%b"}' % (body[:-1], b2a_base64(salt, newline=False))
+
+
+def is_forgotten(prev: bytes, line: bytes) -> bool:
+    """Whether this line stands, whole, for one after `prev` with the h that it carries."""
+    found = _CHECK.search(line[:-TAIL])
+    return found is not None and found[1] == b"gone" and found[2] == _check(prev, line, found.start(2))
+
+
+def forgotten(prev: bytes, line: bytes, left: bytes) -> bytes | None:
+    """The line that stands for `line` when only the members `left` (`{…}`) may stay.
+
+    None where `line` has no salt, or is too short for that.
+    """
+    found = _CHECK.search(line[:-TAIL])
+    if found is None:
+        return None
+    end = b',"gone":"%b"%b' % (b"-" * 16, found[3] or b"")
+    padding = len(line) - TAIL - len(left) + 1 - len(end)
+    if padding < 0:
+        return None
+    new, at = left[:-1] + b" " * padding + end + line[-TAIL:], found.start(2)
+    return new[:at] + _check(prev, new, at) + new[at + 16 :]
+
+
+def _check(prev: bytes, line: bytes, at: int) -> bytes:
+    """The check of a line whose check stands at `at`."""
+    return b2a_base64(sha256(prev + line[:at] + line[at + 16 :]).digest()[:12], newline=False)
 
 
 def hash_of(line: bytes) -> bytes:

@@ -38,6 +38,9 @@ def acquire(path: Path) -> int:
             f"{path} is held by {who}. Wait for it to end, or begin a session of its own from the last event "
             f"there, in a new folder with the files as they were: cc run NEWFOLDER --fork {path}{last}"
         ) from None
+    if not os.path.samestat(os.fstat(fd), os.stat(path)):  # forgetting has put a new file in its place
+        os.close(fd)
+        return acquire(path)
     return fd
 
 

@@ -6,13 +6,15 @@ order    Events of one log keep their order, always. Between logs the earlier ti
          how they were named, and merging merged logs gives the same as merging all at once.
 bytes    Only seq and d change, for they belong to the log; all else stays as it was written.
 origin   `"of":"<log id>:<seq>"` is put at the end of each body, where it is not there yet.
-twins    An event that two logs share (one is a copy of the other, or of a part) goes in once.
+twins    An event that two logs share (one is a copy of the other, or of a part) goes in once;
+         where one of them has lost contents (`erase`), that one.
 """
 
 import heapq
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -60,20 +62,17 @@ def merge(paths: Sequence[Path | str], out: Path | str, *, progress: Progress | 
         raise LogError("no logs were given to merge; give one or more")
     logs = tuple(sorted({log for p in sources for log in _logs_in(p)}))
     total, done, twins = sum(s.stat().st_size for p in sources for s in segment_paths(p)), 0, 0
-    batch, group, bodies = list[Record](), ("", "", 0), set[bytes]()
+    batch = list[Record]()
     with LogWriter.create(out, Registry(), merged=logs) as writer:
         try:
-            for key, record in heapq.merge(*(_events(p) for p in sources), key=lambda event: event[0]):
-                if key != group:
-                    group, bodies = key, set[bytes]()
-                done += len(record.raw)
-                same = restamp(record.raw, 0, 0)
-                if same in bodies:
-                    twins += 1
-                    continue
-                bodies.add(same)
-                batch.append(record)
-                if len(batch) == _BATCH:
+            ordered = heapq.merge(*(_events(p) for p in sources), key=lambda event: event[0])
+            for _, same in groupby(ordered, key=lambda event: event[0]):
+                copies = [record for _, record in same]
+                done += sum(len(record.raw) for record in copies)
+                kept = _without_twins(copies)
+                twins += len(copies) - len(kept)
+                batch += kept
+                if len(batch) >= _BATCH:
                     writer.append_many(batch)
                     batch.clear()
                     if progress is not None:
@@ -120,6 +119,12 @@ def _events(path: Path) -> Iterator[tuple[Key, Opaque]]:
         yield (time, log, int(seq)), msgspec.structs.replace(record, raw=body)
     if walk.damage is not None and (walk.unended or not walk.damage.recoverable):
         raise walk.damage.error()
+
+
+def _without_twins(copies: list[Opaque]) -> list[Opaque]:
+    """Of one event's copies, those that differ; where one has lost contents, that one alone."""
+    gone = [record for record in copies if record.gone is not msgspec.UNSET]
+    return gone[:1] or list({restamp(record.raw, 0, 0): record for record in copies}.values())
 
 
 def _copy_blobs(sources: list[Path], out: Path) -> None:

@@ -20,8 +20,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
     was written. `ts` is UTC to the microsecond; order is by `seq`, for clocks may go backwards. `id` is
     unique across logs. `cause` is the id of the event that led to this one.
 
-    `of` is read and never written: which event of which log ("<log id>:<seq>") this one was first, where it
-    came in by a merge or a fork.
+    Two are read and never written. `of`: which event of which log ("<log id>:<seq>") this one was first,
+    where it came in by a merge or a fork. `gone`: set where contents of this record were forgotten.
     """
 
     seq: int = 0
@@ -30,6 +30,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
     id: str = ""
     cause: str | None = None
     of: str | UnsetType = UNSET
+    gone: str | UnsetType = UNSET
 
     @property
     def t(self) -> str:
@@ -37,7 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
         return str(self.__struct_config__.tag)
 
 
-HEADER_FIELDS = ("seq", "d", "ts", "id", "cause", "of")
+HEADER_FIELDS = ("seq", "d", "ts", "id", "cause", "of", "gone")
 
 
 def first_written(record: Record, log: str) -> tuple[str, int]:

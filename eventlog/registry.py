@@ -30,6 +30,7 @@ class _Bare(msgspec.Struct, frozen=True):
     id: str
     cause: str | None
     of: str | msgspec.UnsetType = msgspec.UNSET
+    gone: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Nothing(Record, frozen=True, kw_only=True, tag="\0"):
@@ -137,7 +138,9 @@ def _checked_tag(cls: type[Record]) -> str:
             : len(HEADER_FIELDS)
         ]
         != HEADER_FIELDS,
-        "a field named h, which the format has taken": "h" in cls.__struct_encode_fields__,
+        "a field named h or salt, which the format has taken": not {"h", "salt"}.isdisjoint(
+            cls.__struct_encode_fields__
+        ),
     }
     if wrong := [what for what, is_so in faults.items() if is_so]:
         raise RecordError(f"{_name(cls)} cannot be a record: {'; '.join(wrong)}")

@@ -111,7 +111,7 @@ def test_shapes_that_the_format_cannot_hold_are_refused_with_the_reason() -> Non
         (Strict, "forbid_unknown_fields"),
         (Sparse, "omit_defaults"),
         (BodyFirst, "the first fields must be seq, d, ts, id, cause"),
-        (Taken, "a field named h, which"),
+        (Taken, "a field named h or salt"),
     ):
         with pytest.raises(RecordError, match=why):
             Registry().register(cls)
