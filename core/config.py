@@ -2,8 +2,11 @@
 
 Later layers win: defaults < the user's `continualcode.toml` (in the platform's config folder) < the
 project's `continualcode.toml` < `--set key=value`. An unknown key is an error that names its source
-and the nearest key. The tables `model`, `trainer` and `ui` hold a `name` and options that belong to
-the plugin that answers to that name; it checks them with `options`.
+and the nearest key. The tables `model`, `trainer`, `ui` and `sandbox` hold a `name` and options that
+belong to the plugin that answers to that name; it checks them with `options`.
+
+A project's file may come from anyone, or from the model: what decides what may run, and where, is not
+for it to say (`NOT_FOR_PROJECTS`).
 """
 
 import tomllib
@@ -15,6 +18,15 @@ import msgspec
 
 from continualcode.core.data import SamplingParams
 from continualcode.core.errors import ConfigError, nearest
+
+NOT_FOR_PROJECTS = {
+    "ui": (),
+    "sandbox": (),
+    "plugins": (),
+    "paths": (),
+    "session": ("approvals",),
+}
+"""Tables that a project's file cannot have; where keys are named, only those of the table."""
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 FILE_NAME = "continualcode.toml"
@@ -55,6 +67,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": DEFAULT_MODEL})
     trainer: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "sdpo"})
     ui: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "plain"})
+    sandbox: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "bwrap"})
     sampling: SamplingParams = SamplingParams()
     session: SessionConfig = SessionConfig()
     plugins: PluginsConfig = PluginsConfig()
@@ -89,13 +102,31 @@ def load(
 ) -> Config:
     """The configuration for `project`: files, then `over` (flags), then `sets` (`key.sub=value`)."""
     merged: dict[str, Any] = msgspec.to_builtins(Config())
-    for path in (user / FILE_NAME if user else None, project / FILE_NAME):
+    own = user / FILE_NAME if user else None
+    for path in (own, project / FILE_NAME):
         if path is not None and path.is_file():
-            _merge(merged, _read(path), str(path))
+            layer = _read(path)
+            if path != own:
+                _refuse(layer, path, own)
+            _merge(merged, layer, str(path))
     _merge(merged, over or {}, "the command line")
     for item in sets:
         _merge(merged, _parse_set(item), f"--set {item}")
     return options(Config, merged, "configuration")
+
+
+def _refuse(layer: Mapping[str, Any], path: Path, own: Path | None) -> None:
+    for table, keys in NOT_FOR_PROJECTS.items():
+        given = layer.get(table)
+        if given is None:
+            continue
+        inner = cast(Mapping[str, Any], given) if isinstance(given, Mapping) else {}
+        named = [f"{table}.{key}" for key in keys if key in inner] if keys else [table]
+        if named:
+            raise ConfigError(
+                f"{path}: {named[0]} cannot be set by a project, as its files may come from others; "
+                f"set it in {own or 'your own ' + FILE_NAME}, or with --set {named[0]}…"
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:

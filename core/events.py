@@ -27,6 +27,7 @@ from continualcode.core.data import (
     ToolSpec,
     Verdict,
 )
+from continualcode.core.safety_events import SandboxChosen
 from continualcode.core.undo_events import Rewound, UpdateReverted, WorkspaceRecorded, WorkspaceRestored
 from continualcode.eventlog import F32, Record, Registry, Text, Tokens
 
@@ -358,6 +359,7 @@ class PluginFailed(Record, frozen=True, kw_only=True, tag="plugin_failed"):
 BUILTIN_EVENTS: tuple[type[Record], ...] = (
     SessionStarted,
     SessionResumed,
+    SandboxChosen,
     ToolsOffered,
     SessionEnded,
     ContextBuilt,

@@ -11,6 +11,7 @@ review that raises is a deny.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -22,6 +23,7 @@ from continualcode.core.protocols import (
     FeedbackType,
     Policy,
     Progress,
+    Sandbox,
     Tool,
     ToolContext,
     Trainer,
@@ -80,6 +82,14 @@ def make_trainer(name: str, options: Mapping[str, Any]) -> Callable[[], Trainer]
 @hookspec
 def make_ui(name: str, options: Mapping[str, Any]) -> Callable[[], UI] | None:
     """The user interface called `name` (`[ui]` in the configuration, `--ui`); None: not yours."""
+
+
+@hookspec
+def make_sandbox(name: str, options: Mapping[str, Any]) -> Callable[[Path, Path], Sandbox] | None:
+    """What encloses commands, called `name` (`[sandbox]` in the configuration); None: not yours.
+
+    What you return is called with the workspace's folder and the path of the log.
+    """
 
 
 # -- A turn ------------------------------------------------------------------------------------------

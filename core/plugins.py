@@ -27,6 +27,7 @@ GROUP = "continualcode"
 
 BUILTINS = {
     "context": "continualcode.plugins.context",
+    "sandbox": "continualcode.plugins.sandbox",
     "tools": "continualcode.plugins.tools",
     "feedback": "continualcode.plugins.feedback",
     "rules": "continualcode.plugins.rules",

@@ -7,6 +7,7 @@ are in `continualcode.core.data`.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from continualcode.core.data import (
@@ -42,12 +43,41 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """`progress(label, done, total)`: something long is `done` of `total` along; its own unit."""
 
 
+class Sandbox(Protocol):
+    """What encloses the commands that tools run. One where `missing` is not empty encloses nothing."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def missing(self) -> str:
+        """Why commands run with the user's rights, and what to do about it; empty: they are enclosed."""
+        ...
+
+    @property
+    def line(self) -> str:
+        """What commands may do, in one line for a person."""
+        ...
+
+    def enter(self, argv: Sequence[str]) -> AbstractContextManager[list[str]]:
+        """The command line that runs `argv` inside, good as long as the context is open.
+
+        Raises UsageError where the workspace, as it is now, cannot be enclosed.
+        """
+        ...
+
+
 class ToolContext(Protocol):
     """What a running tool may use."""
 
     @property
     def workspace(self) -> "Workspace":
         """The folder the session works in; resolves paths and refuses those outside."""
+        ...
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What encloses commands: a tool that starts processes starts them with `sandbox.enter(argv)`."""
         ...
 
     @property

@@ -27,8 +27,9 @@ from continualcode.core.events import (
 )
 from continualcode.core.lineage import Lineage
 from continualcode.core.plugins import Plugins, Reply, failure
-from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Progress, Tool, Trainer
+from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Progress, Sandbox, Tool, Trainer
 from continualcode.core.replay import require_same_model, retrain, trainers_of
+from continualcode.core.safety_events import SandboxChosen
 from continualcode.core.transcript import Transcript, fold
 from continualcode.core.workspace import Workspace
 from continualcode.eventlog import LogWriter, Record, Redactor, read
@@ -50,6 +51,7 @@ class Session:
     log: LogWriter
     transcript: Transcript
     workspace: Workspace
+    sandbox: Sandbox
     ui: UI
     tools: dict[str, Tool]
     feedback: dict[str, FeedbackType]
@@ -97,7 +99,7 @@ class Session:
         return self.plugins.first(hook, self._failed, **arguments)
 
     def show(self, text: str) -> None:
-        """Stream output of a tool to the UI (with `workspace` and `cancelled`: a ToolContext)."""
+        """Stream output of a tool to the UI (with `workspace`, `sandbox` and `cancelled`: a ToolContext)."""
         self.ui.text(text)
 
     def close(self, reason: str) -> None:
@@ -134,6 +136,7 @@ def open_session(
     registry = event_registry(plugins.event_types())
     screen: UI = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
     trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
+    sandbox: Sandbox = plugins.choose("make_sandbox", config.sandbox["name"], config.sandbox, workspace, log)
     policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, screen.progress)
     if config.session.train:
         require(trainer, policy)
@@ -160,7 +163,8 @@ def open_session(
         plugins=plugins,
         log=writer,
         transcript=transcript,
-        workspace=Workspace(workspace),
+        workspace=Workspace(workspace, log),
+        sandbox=sandbox,
         ui=screen,
         tools=tools,
         feedback=feedback,
@@ -218,6 +222,8 @@ def _append_start(session: Session, resume: bool) -> None:
                 optimiser=policy.optimiser_state(),
             )
         )
+    box = session.sandbox
+    session.append(SandboxChosen(name=box.name, line=box.line, missing=box.missing))
     for failed in session.plugins.failures:
         session.append(failed)
     specs = tuple(tool.spec for tool in session.tools.values())

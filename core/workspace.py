@@ -21,8 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from continualcode.core.config import FILE_NAME
 from continualcode.core.data import FileChange
 from continualcode.core.errors import UsageError
+from continualcode.core.protocols import Sandbox
+from continualcode.core.sandbox import NoSandbox
 
 MAX_FILE = 16 * 1024 * 1024
 """The largest file, in bytes, that is read into memory."""
@@ -41,8 +44,9 @@ T = TypeVar("T")
 class Workspace:
     """A root folder, safe ways to read and replace files in it, and what the model knows of them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, log: Path | None = None) -> None:
         self.root = root.resolve()
+        self._log = log.resolve() if log else None
         self.seen: dict[str, str] = {}
         """By relative path, the sha256 of the content that the model last read or wrote."""
 
@@ -67,6 +71,10 @@ class Workspace:
             found = Path(os.path.realpath(self.root / path))
         except (OSError, RuntimeError) as error:
             raise UsageError(f"{path} cannot be resolved: {error}") from None
+        if self._log and found.parts[: len(self._log.parts) - 1] == self._log.parent.parts:
+            name = found.parts[len(self._log.parts) - 1 :][:1]
+            if name and name[0].startswith(self._log.name):
+                raise UsageError(f"{path} belongs to this session's log: no tool can use it")
         if not found.is_relative_to(self.root):
             leads = f" (it leads to {found})" if _normal(self.root, path).is_relative_to(self.root) else ""
             raise UsageError(f"{path} is outside of the workspace{leads}: only files inside it can be used")
@@ -90,9 +98,12 @@ class Workspace:
         """Make `data` the content of `path`, at once or not at all; folders on the way are made.
 
         `expected` is the sha256 of the content that `data` was made from, None for a new file; if
-        something else is there by now it is refused. The mode of a replaced file stays.
+        something else is there by now it is refused. The mode of a replaced file stays. What decides what
+        runs later, outside of any session, is refused: everything in `.git`, and the project's settings.
         """
-        return self._settled(path, lambda parts: self._replace(parts, path, data, expected))
+        return self._settled(
+            path, lambda parts: self._replace(_changeable(parts, path), path, data, expected)
+        )
 
     def walk(self, under: str = ".", leave_out: Collection[str] = ()) -> Iterator[tuple[str, bool]]:
         """Everything below a folder, as (relative path, is it a folder), sorted within each folder.
@@ -186,6 +197,7 @@ class RunContext:
     """A ToolContext by itself, for running a tool outside of a session."""
 
     workspace: Workspace
+    sandbox: Sandbox = NoSandbox()
     show_text: Callable[[str], None] = lambda text: None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -197,6 +209,15 @@ class RunContext:
 def digest(data: bytes) -> str:
     """sha256 in hex: how `seen` and `FileChange` name a content."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _changeable(parts: tuple[str, ...], path: str) -> tuple[str, ...]:
+    """`parts`, if tools may change what is there. In any case of letters: some file systems ignore it."""
+    if any(part.casefold() == ".git" for part in parts):
+        raise UsageError(f"{path} is git's own: tools cannot change what is in .git, as it can run commands")
+    if parts[0].casefold() == FILE_NAME:
+        raise UsageError(f"{path} holds the settings of this project: only its user can change them")
+    return parts
 
 
 def _normal(root: Path, path: str) -> Path:

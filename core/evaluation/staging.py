@@ -14,7 +14,8 @@ from typing import Any
 from continualcode.core.data import Call, Message, ToolResult
 from continualcode.core.errors import ConfigError, UsageError, nearest
 from continualcode.core.evaluation.cases import Case
-from continualcode.core.protocols import Tool
+from continualcode.core.protocols import Sandbox, Tool
+from continualcode.core.sandbox import NoSandbox
 from continualcode.core.schema import check_arguments, normalise_arguments
 from continualcode.core.transcript import Transcript
 from continualcode.core.workspace import Workspace
@@ -25,6 +26,7 @@ class Bench:
     """What a tool may use while a case is staged: a ToolContext whose output nobody watches."""
 
     workspace: Workspace
+    sandbox: Sandbox = NoSandbox("the commands of a case are its author's own")
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def show(self, text: str) -> None:

@@ -1,7 +1,8 @@
 """`bash`: a shell command in the workspace, bounded in time and output, with a small clean environment.
 
 The parent's environment stays behind, because it holds keys: a command gets the variables of `PASSED`
-and those of `SET`, nothing else. What this is not: a sandbox. The command may do what the user may do.
+and those of `SET`, nothing else. It runs in the session's sandbox, where there is one (docs/safety.md);
+otherwise it may do what the user may do.
 """
 
 import os
@@ -92,20 +93,22 @@ def _run(arguments: Arguments, context: ToolContext) -> ToolResult:
             f"the command cannot be started: {error.strerror}.",
             "Make it shorter, or put it into a file with write and run that.",
         ) from None
-    return _result(outcome, command, seconds)
+    held = None if context.sandbox.missing else context.sandbox.line
+    return _result(outcome, command, seconds, held)
 
 
 def _start(command: str, seconds: int, context: ToolContext) -> Outcome:
-    return run_group(
-        _argv(command),
-        folder=context.workspace.root,
-        environment={**{name: os.environ[name] for name in PASSED if name in os.environ}, **SET},
-        seconds=seconds,
-        cancelled=context.cancelled,
-        show=_Shown(context),
-        head=HEAD,
-        tail=TAIL,
-    )
+    with context.sandbox.enter(_argv(command)) as argv:
+        return run_group(
+            argv,
+            folder=context.workspace.root,
+            environment={**{name: os.environ[name] for name in PASSED if name in os.environ}, **SET},
+            seconds=seconds,
+            cancelled=context.cancelled,
+            show=_Shown(context),
+            head=HEAD,
+            tail=TAIL,
+        )
 
 
 def _argv(command: str) -> list[str]:
@@ -135,16 +138,17 @@ def plain(text: str) -> str:
     return re.sub(r"\r+\n?", "\n", _ESCAPES.sub("", text))
 
 
-def _result(outcome: Outcome, command: str, seconds: int) -> ToolResult:
+def _result(outcome: Outcome, command: str, seconds: int, sandbox: str | None) -> ToolResult:
     output = visible(plain(outcome.output)).rstrip("\n")
     if outcome.stopped and outcome.ending == "exit":
         output += "\n(what it left running in the background was stopped: nothing outlives a command)"
     if outcome.ending == "exit" and outcome.code == 0:
         return ToolResult(output=output.lstrip("\n") or "(no output; exit code 0)")
-    return ToolResult(output=output or "(no output)", success=False, feedback=_why(outcome, command, seconds))
+    why = _why(outcome, command, seconds, sandbox)
+    return ToolResult(output=output or "(no output)", success=False, feedback=why)
 
 
-def _why(outcome: Outcome, command: str, seconds: int) -> str:
+def _why(outcome: Outcome, command: str, seconds: int, sandbox: str | None) -> str:
     """Why it counts as failed, the end of its standard error, and what to do where that is known."""
     if outcome.ending == "cancelled":
         return f"stopped by the user after {outcome.seconds:.0f} s"
@@ -156,15 +160,28 @@ def _why(outcome: Outcome, command: str, seconds: int) -> str:
     elif outcome.code < 0:
         why = f"killed by signal {_signal(-outcome.code)}"
     else:
-        why = f"exit code {outcome.code}{_HINTS.get(outcome.code, '')}"
+        why = f"exit code {outcome.code}{_hint(outcome.code)}"
     errors = [line for line in visible(plain(outcome.errors)).splitlines() if line.strip()]
+    if sandbox is not None and _HELD.search("\n".join(errors)):
+        why += f"; the command ran in a sandbox ({sandbox})"
     if outcome.left_out and errors:
         return why + "\nstandard error ends:\n" + "\n".join(errors[-_LAST_ERRORS:])
     # The whole of it is in the output already: the last line, which says most, is enough here.
     return f"{why}; standard error ends: {errors[-1]}" if errors else why
 
 
-_HINTS = {126: " (it cannot be executed)", 127: " (there is no such command)", 137: " (killed)"}
+_HELD = re.compile(
+    "Read-only file system|Permission denied|Operation not permitted|resource busy|resolve host"
+    "|name resolution|Network is unreachable|/(?:home|root|run|tmp|Users)/"
+)
+"""What a command says that has run into the walls of its sandbox."""
+
+
+def _hint(code: int) -> str:
+    """What a shell means by an exit code."""
+    if code > 128:
+        return f" (killed by signal {_signal(code - 128)})"
+    return {126: " (it cannot be executed)", 127: " (there is no such command)"}.get(code, "")
 
 
 def _signal(number: int) -> str:

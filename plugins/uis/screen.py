@@ -27,6 +27,7 @@ from continualcode.core.events import (
     UpdateRejected,
     UpdateStarted,
 )
+from continualcode.core.safety_events import SandboxChosen
 from continualcode.core.session import Session
 from continualcode.eventlog import Record
 
@@ -54,6 +55,8 @@ class Screen:
         match record:
             case SessionStarted() | SessionResumed():
                 self._start(record, session)
+            case SandboxChosen():
+                self.say(f"commands: {record.line}", "yellow" if record.missing else "dim")
             case SampleTaken():
                 self._clear()
                 self._streamed = 0

@@ -49,8 +49,26 @@ def test_values_are_toml_and_else_strings(tmp_path: Path) -> None:
 
 
 def test_another_name_drops_the_options_of_the_one_before(tmp_path: Path) -> None:
-    (tmp_path / "continualcode.toml").write_text("[ui]\nname = 'script'\nfile = 'x.toml'\n")
-    assert load(project=tmp_path, over={"ui": {"name": "plain"}}).ui == {"name": "plain"}
+    user = tmp_path / "user"
+    user.mkdir()
+    (user / "continualcode.toml").write_text("[ui]\nname = 'script'\nfile = 'x.toml'\n")
+    assert load(project=tmp_path, user=user, over={"ui": {"name": "plain"}}).ui == {"name": "plain"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ui.name = 'script'",
+        "sandbox.name = 'none'",
+        "plugins.modules = ['evil']",
+        "paths.sessions = '.'",
+        "session.approvals = 'sandbox'",
+    ],
+)
+def test_a_project_does_not_decide_what_may_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "continualcode.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"cannot be set by a project.*or with --set"):
+        load(project=tmp_path)
 
 
 def test_the_defaults_are_a_configuration(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def streamed() -> list[str]:
 @pytest.fixture
 def context(root: Path, streamed: list[str]) -> RunContext:
     """What the tools run in."""
-    return RunContext(Workspace(root), streamed.append)
+    return RunContext(Workspace(root), show_text=streamed.append)
 
 
 @pytest.fixture

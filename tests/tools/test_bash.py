@@ -42,7 +42,7 @@ def test_output_comes_back_in_order(do: Do) -> None:
 
 def test_output_is_streamed_as_it_comes(do: Do, streamed: list[str], context: RunContext) -> None:
     times: list[float] = []
-    timed = RunContext(context.workspace, lambda text: times.append(time.monotonic()))
+    timed = RunContext(context.workspace, show_text=lambda text: times.append(time.monotonic()))
     Bash().run({"command": "echo one; sleep 0.4; echo two"}, timed)
     assert len(times) == 2
     assert times[1] - times[0] > 0.3
