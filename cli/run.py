@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +86,7 @@ def first_time(project: Path) -> None:
 
 @click.command()
 @click.argument("workspace", type=click.Path(file_okay=False, path_type=Path), required=False)
-@click.option("--ui", metavar="NAME", help="plain (default) or script, or a plugin's.")
+@click.option("--ui", metavar="NAME", help="terminal (default), plain, script, or a plugin's.")
 @click.option(
     "--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run this TOML unattended."
 )
@@ -127,6 +128,7 @@ def run(
     from continualcode.cli.starting import Beginning, beginning
     from continualcode.core import engine
     from continualcode.core.plugins import Plugins
+    from continualcode.core.protocols import UI, EarlyUI
     from continualcode.core.session import open_session
 
     if script and ui:
@@ -149,13 +151,18 @@ def run(
             disable=disable,
             sets=sets,
         )
-        session = open_session(
+        plugins = Plugins(config.plugins)
+        screen: UI = plugins.choose("make_ui", config.ui["name"], config.ui)
+        start = partial(
+            open_session,
             config,
-            Plugins(config.plugins),
+            plugins,
             workspace=begin.workspace,
             log=begin.log or new_log(config, begin.workspace),
             resume=begin.resume,
+            ui=screen,
         )
+        session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
         reason = "failed"
         try:
             if prompt is None:

@@ -66,7 +66,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     model: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": DEFAULT_MODEL})
     trainer: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "sdpo"})
-    ui: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "plain"})
+    ui: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "terminal"})
     sandbox: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "bwrap"})
     sampling: SamplingParams = SamplingParams()
     session: SessionConfig = SessionConfig()

@@ -4,6 +4,7 @@ Read `run`, `turn` and `learn`; the rest are the single steps that they name, in
 """
 
 import time
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -55,6 +56,7 @@ def ask(session: Session, prompt: str) -> None:
 
 def turn(session: Session) -> None:
     """Let the model act until it answers, is stopped, or has had its calls."""
+    session.cancelled.clear()
     try:
         for _ in range(session.config.session.max_turns):
             proposed = propose(session, sample(session))
@@ -62,7 +64,9 @@ def turn(session: Session) -> None:
                 decision = decide(session, proposed)
                 if decision.verdict == "allow":
                     execute(session, proposed, decision)
+                    stop_if_asked(session)
                 learn(session)
+                stop_if_asked(session)
             if ends_turn(session, proposed):
                 return
         session.ui.message(f"stopped after {session.config.session.max_turns} calls (session.max_turns)")
@@ -92,7 +96,7 @@ def learn(session: Session) -> None:
             ),
             cause=corrections[-1].id,
         )
-        outcome = trainer.update(plan, policy, lambda done, most: session.ui.progress("learning", done, most))
+        outcome = trainer.update(plan, policy, partial(report, session))
     except (Exception, KeyboardInterrupt) as error:
         policy.restore(before)
         if isinstance(error, LogError):
@@ -114,6 +118,18 @@ def learn(session: Session) -> None:
         session.append(settled(started, outcome, policy, time.perf_counter() - clock), cause=started.id)
 
 
+def stop_if_asked(session: Session) -> None:
+    """End the turn between two steps where the user asked for that: no fact is cut off in the middle."""
+    if session.cancelled.is_set():
+        raise KeyboardInterrupt
+
+
+def report(session: Session, done: int, most: int) -> None:
+    """How far an update is; also where it can be stopped."""
+    session.ui.progress("learning", done, most)
+    stop_if_asked(session)
+
+
 # -- The steps of a turn -------------------------------------------------------------------------------
 
 
@@ -126,8 +142,8 @@ def sample(session: Session) -> SampleTaken:
     prompt_ids = policy.render(transcript.messages, transcript.tools)
     configured = session.config.sampling
     params = msgspec.structs.replace(configured, seed=configured.seed + len(transcript.samples))
-    session.cancelled.clear()
     drawn = policy.sample(prompt_ids, transcript.grammar, params, session.ui.text, session.cancelled)
+    stop_if_asked(session)
     return session.append(
         SampleTaken(
             weights=policy.weights(),
@@ -312,3 +328,5 @@ def command(session: Session, line: str) -> None:
         session.ui.message(found.run(argument.strip(), session))
     except ContinualCodeError as error:
         session.ui.message(str(error))
+    except KeyboardInterrupt:
+        session.ui.message(f"/{name} was stopped.")

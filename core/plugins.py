@@ -36,6 +36,7 @@ BUILTINS = {
     "sdpo": "continualcode.plugins.trainers.sdpo",
     "local": "continualcode.plugins.models.local",
     "scripted": "continualcode.plugins.models.scripted",
+    "terminal": "continualcode.plugins.uis.terminal",
     "plain": "continualcode.plugins.uis.plain",
     "script": "continualcode.plugins.uis.script",
 }

@@ -8,7 +8,7 @@ are in `continualcode.core.data`.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from continualcode.core.data import (
     Arguments,
@@ -167,6 +167,10 @@ class Policy(Protocol):
         """`text` cut in the middle to at most `tokens` tokens, the cut marked; as it is if it fits."""
         ...
 
+    def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token's own text, to show; joined, they are the text of all of them."""
+        ...
+
     # Sampling
 
     def sample(
@@ -292,6 +296,19 @@ class UI(Protocol):
 
     def message(self, text: str) -> None:
         """Say something to the person that is not an event: a command's answer, an error."""
+        ...
+
+
+@runtime_checkable
+class EarlyUI(Protocol):
+    """A UI that takes input before there is a session: `cc run` then opens the session through it."""
+
+    def opening(self, open_session: "Callable[[], Session]") -> "Session":
+        """Call `open_session`, in a thread if you like, and return its session; its error is yours to raise.
+
+        Until it has returned, `event` and `progress` are called from that thread, nothing else is called,
+        and a `progress` that raises KeyboardInterrupt ends it.
+        """
         ...
 
 

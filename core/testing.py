@@ -6,6 +6,7 @@ log, rollback, replay, resume) is real. `ScriptedUI` answers from lists. `open_s
 session together around them.
 """
 
+import codecs
 import hashlib
 import json
 import threading
@@ -107,6 +108,11 @@ class ScriptedPolicy:
             return text
         head = max(0, tokens - 1) // 2
         return text[:head] + "…" + text[len(text) - (max(0, tokens - 1) - head) :]
+
+    def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """A character stands at its last byte."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return tuple(decoder.decode(bytes([token])) for token in token_ids)
 
     def sample(
         self,

@@ -31,7 +31,7 @@ def start(project: Path, calls: Sequence[object] = CALLS, **environment: str) ->
     log = project.parent / "log.jsonl"
     child: pexpect.spawn[str] = pexpect.spawn(
         str(Path(sys.executable).parent / "continualcode"),
-        ["run", str(project), "--model", f"scripted:{script}", "--log", str(log)],
+        ["run", str(project), "--ui", "plain", "--model", f"scripted:{script}", "--log", str(log)],
         env=os.environ | {"NO_COLOR": "1", "XDG_CONFIG_HOME": str(project.parent)} | environment,
         encoding="utf-8",
         timeout=30,

@@ -127,6 +127,10 @@ class LocalPolicy:
         """`text` cut in the middle to at most `tokens` tokens, the cut marked; as it is if it fits."""
         return self._codec.truncate(text, tokens)
 
+    def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token's own text; joined, they are the text of all of them."""
+        return self._codec.pieces(token_ids)
+
     # -- Sampling ------------------------------------------------------------------------------------
 
     def sample(

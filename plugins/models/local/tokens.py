@@ -11,6 +11,7 @@ be given a control string that only appears by normalising. None of the families
 """
 
 import bisect
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,12 @@ class Codec:
     def count(self, text: str) -> int:
         """How many tokens somebody's words are, alone."""
         return len(self.encode(self.guard(text)))
+
+    def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token's text; a character that several make stands at the last of them."""
+        starts = [len(self.decode(ids[:count]).rstrip("\ufffd")) for count in range(len(ids))]
+        text = self.decode(ids)
+        return tuple(text[a:b] for a, b in itertools.pairwise([*starts, len(text)]))
 
     def truncate(self, text: str, tokens: int) -> str:
         """`text`, or of its beginning and its end as much as fits in `tokens`, with a note of the cut."""

@@ -1,0 +1,29 @@
+"""What a denial could say, before it is typed: earlier corrections, and what the tool itself advised."""
+
+from continualcode.core.review import Question
+from continualcode.core.transcript import Transcript
+
+REFUSED = "This would be refused: "
+MOST = 5
+_LONGEST = 200
+
+
+def chips(transcript: Transcript) -> list[str]:
+    """The user's corrections of this session, the last first, none twice; only those of one short line."""
+    said = (c.feedback.strip() for c in reversed(transcript.corrections.values()) if c.by == "user")
+    short = (words for words in said if words and "\n" not in words and len(words) <= _LONGEST)
+    return list(dict.fromkeys(short))[:MOST]
+
+
+def suggestion(question: Question, transcript: Transcript) -> str | None:
+    """The tool's advice: why this call would be refused, or what the last failed call was told."""
+    if question.preview.startswith(REFUSED):
+        why, _, advice = question.preview.removeprefix(REFUSED).partition(". ")
+        return _line(advice or why)
+    last = next(reversed(transcript.results.values()), None)
+    return _line(last.feedback) if last is not None and not last.success and last.feedback else None
+
+
+def _line(text: str) -> str | None:
+    joined = " ".join(text.split())
+    return joined if 0 < len(joined) <= _LONGEST else None

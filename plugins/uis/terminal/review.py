@@ -1,0 +1,126 @@
+"""One key decides a call: allow, always, deny and teach, edit, not to be learned from, a note, help.
+
+Keys that were pressed before the question was on the screen are thrown away: nobody approves what they have
+not seen. Edited arguments are shown again, with what they would do, before they run.
+"""
+
+import contextlib
+import sys
+import termios
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.input.typeahead import clear_typeahead
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout import HSplit, Layout, Window
+from prompt_toolkit.layout.controls import FormattedTextControl
+from prompt_toolkit.styles import BaseStyle
+
+from continualcode.plugins.uis.terminal.render import clean
+
+YES, ALWAYS, NO, EDIT, EDITOR, SKIP, NOTE, HELP = "y", "a", "n", "e", "E", "s", "!", "?"
+STOP, END = "c-c", "c-d"
+
+HELP_LINES = (
+    ("y", "allow this call, once"),
+    ("a", "allow it, and from now on without asking, exactly what is written beside it"),
+    ("n", "deny it and say what to do instead: the model learns from those words at once"),
+    ("e", "change the arguments here, field by field; what you change is learned from, too"),
+    ("E", "change them as JSON in $EDITOR"),
+    ("s", "decide, but let nothing be learned from it: then y, n or e; s again takes it back"),
+    ("!", "a note: the model sees it, and it joins your next correction"),
+    ("Ctrl-C", "twice: stop the model's turn. Ctrl-D ends the session. Nothing is decided then"),
+)
+
+
+@dataclass
+class Choices:
+    """What can be decided. `always` says what the rule would grant, None where there is none to add."""
+
+    always: str | None
+    edited: bool = False
+    learning: bool = True
+    helping: bool = False
+    warned: bool = False
+
+    def text(self) -> StyleAndTextTuples:
+        """The choices, as they are shown."""
+        found: StyleAndTextTuples = []
+
+        def choice(key: str, words: str) -> None:
+            found.extend([("class:key", key), ("", f" {words}"), ("class:dim", "  ")])
+
+        found.append(("", "  "))
+        choice("y", "allow as edited" if self.edited else "allow")
+        choice("n", "deny" if not self.learning else "deny & teach")
+        choice("e", "edit")
+        choice("s", "without learning" if self.learning else "learn after all")
+        choice("!", "note")
+        choice("?", "help")
+        if self.always is not None and not self.edited:
+            found.append(("", "\n  "))
+            choice("a", f"always allow: {clean(self.always)}")
+        if not self.learning:
+            found.append(("class:warn", "\n  nothing will be learned from this decision"))
+        if self.warned:
+            found.append(("class:warn", "\n  Ctrl-C again stops the model's turn"))
+        if self.helping:
+            for key, words in HELP_LINES:
+                found.extend([("", "\n"), ("class:key", f"  {key:<7}"), ("class:dim", words)])
+        return found
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that mean something now."""
+        always = (ALWAYS,) if self.always is not None and not self.edited else ()
+        return (YES, *always, NO, EDIT, EDITOR, SKIP, NOTE, HELP)
+
+
+def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: BaseStyle) -> str:
+    """The key that was pressed: one of `choices.keys`, STOP or END. Any other key shows the help."""
+    keys = KeyBindings()
+
+    @keys.add(Keys.Any)
+    @keys.add(Keys.Enter)
+    def _(event: KeyPressEvent) -> None:
+        pressed = event.key_sequence[0].key
+        if pressed in choices.keys and pressed != HELP:
+            event.app.exit(result=pressed)
+        else:
+            choices.helping = not choices.helping or pressed != HELP
+
+    @keys.add("c-c")
+    @keys.add("<sigint>")
+    def _(event: KeyPressEvent) -> None:
+        event.app.exit(result=STOP)
+
+    @keys.add("c-d")
+    def _(event: KeyPressEvent) -> None:
+        event.app.exit(result=END)
+
+    @keys.add(Keys.BracketedPaste)
+    def _(event: KeyPressEvent) -> None:
+        """Pasted text decides nothing."""
+        choices.helping = True
+
+    body = Window(
+        FormattedTextControl(choices.text, focusable=True, show_cursor=False),
+        wrap_lines=True,
+        dont_extend_height=True,
+    )
+    bar = Window(FormattedTextControl(status), height=1, dont_extend_height=True)
+    app: Application[str] = Application(
+        layout=Layout(HSplit([body, Window(), bar])), key_bindings=keys, style=style, erase_when_done=True
+    )
+    forget_what_was_typed(app)
+    return app.run()
+
+
+def forget_what_was_typed(app: "Application[str]") -> None:
+    """Drop keys that came before there was a question."""
+    clear_typeahead(app.input)
+    with contextlib.suppress(termios.error, OSError, ValueError):  # no terminal: nothing is waiting in it
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
