@@ -13,6 +13,7 @@ import pexpect
 import pyte
 import pytest
 
+HERE = Path(__file__).parent
 CALLS: Sequence[object] = [
     {"name": "read", "arguments": {"path": "a.txt"}},
     {"name": "write", "arguments": {"path": "a.txt", "content": "one\n2\nthree\n"}},
@@ -39,6 +40,7 @@ class Terminal:
         size: tuple[int, int],
         arguments: Sequence[str],
         env: dict[str, str],
+        model: str,
     ) -> None:
         script = folder / "calls.jsonl"
         script.write_text("".join(f"{json.dumps(c) if isinstance(c, dict) else c}\n" for c in calls))
@@ -51,7 +53,7 @@ class Terminal:
         options = ["--log", str(self.log)] if "--resume" not in arguments else []
         self.child: pexpect.spawn[str] = pexpect.spawn(
             str(Path(sys.executable).parent / "continualcode"),
-            ["run", str(self.project), "--model", f"scripted:{script}", *options, *arguments],
+            ["run", str(self.project), "--model", model.format(script), *options, *arguments],
             env={
                 **{
                     k: v
@@ -62,6 +64,7 @@ class Terminal:
                 "LANG": "C.UTF-8",
                 "XDG_CONFIG_HOME": str(folder),
                 "XDG_DATA_HOME": str(folder / "data"),
+                "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
                 **env,
             },
             cwd=str(folder),
@@ -118,6 +121,8 @@ class Terminal:
 
     def _read(self, seconds: float) -> bool:
         """Take in what the program has written; False at its end."""
+        if self.child.closed:
+            return False
         try:
             while True:
                 self._stream.feed(self.child.read_nonblocking(1 << 16, timeout=seconds))
@@ -141,14 +146,15 @@ def terminal(tmp_path: Path) -> Iterator[Start]:
         *,
         size: tuple[int, int] = (50, 80),
         arguments: Sequence[str] = (),
-        prompt: str = r"(?m)^>$",
+        prompt: str = r"(?m)^log: [\s\S]*^>$",
+        model: str = "scripted:{}",
         **env: str,
     ) -> Terminal:
         project = tmp_path / "project"
         if not project.exists():
             project.mkdir()
             (project / "a.txt").write_text("one\ntwo\nthree\n")
-        started.append(Terminal(tmp_path, calls, size, arguments, env))
+        started.append(Terminal(tmp_path, calls, size, arguments, env, model))
         started[-1].sees(prompt)
         return started[-1]
 

@@ -32,7 +32,7 @@ def usable() -> bool:
     return (
         sys.stdin.isatty()
         and sys.stdout.isatty()
-        and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
         and all(importlib.util.find_spec(name) is not None for name in LIBRARIES)
     )
 

@@ -115,6 +115,8 @@ class TerminalUI:
         """A prompt or a command; None at Ctrl-D. /help is answered here, as it is about this UI, too."""
         self._session = session
         self._rest()
+        if self._early is None:
+            self._console.print()
         while not self._over:
             given, self._early = self._early or self._lines.prompt(), None
             if given is None:

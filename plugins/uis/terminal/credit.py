@@ -15,6 +15,7 @@ from continualcode.core.events import UpdateApplied
 from continualcode.core.session import Session
 from continualcode.eventlog import Record, unpack_f32, unpack_u32
 from continualcode.plugins.uis.terminal.render import clean
+from continualcode.plugins.uis.terminal.status import count
 from continualcode.plugins.uis.terminal.theme import Theme
 
 FAINT, CLEAR, STRONG = 0.1, 0.5, 1.5
@@ -46,8 +47,9 @@ def learned(record: UpdateApplied, session: Session, theme: Theme) -> Renderable
         ids = unpack_u32(session.transcript.samples[example.sample].token_ids)
         texts = session.policy.pieces(tuple(ids))
         tokens = [Token(t, a) for t, a in zip(texts, unpack_f32(advantages), strict=True)]
-        rows.append(Padding(strip(tokens, theme), (0, 0, 0, 2)))
-    return Group(Text("what was learned", "learned"), *rows, figures(record, started.weights, theme))
+        rows.append(strip(tokens, theme))
+    below = Padding(Group(*rows, figures(record, started.weights, theme)), (0, 0, 0, 2))
+    return Group(Text("what was learned", "learned"), below)
 
 
 def strip(tokens: Sequence[Token], theme: Theme) -> Text:
@@ -88,19 +90,16 @@ def figures(record: UpdateApplied, weights: str, theme: Theme) -> Text:
     """Divergence before and after, its share that is left, and what it cost."""
     before, after = record.divergence
     left = f" ({100 * after / before:.0f}% left)" if before else ""
-    legend = "more likely now / less likely now" if theme.colours else "{+more+} / [-less-] likely now"
-    text = Text("  ")
+    text = Text()
     text.append(f"divergence {before:.3f} → {after:.3f} nats a token{left}", "learned")
-    text.append(f" · {record.steps} step{'' if record.steps == 1 else 's'}, {record.seconds:.1f} s", "dim")
+    text.append(f" · {count(record.steps, 'step')}, {record.seconds:.1f} s", "dim")
     text.append(f" · weights {weights[:8]} → {record.weights[:8]}", "dim")
-    if theme.colours:
-        text.append("\n  ")
-        text.append("more", f"on {theme.liked[1]}")
-        text.append(" / ", "dim")
-        text.append("less", f"on {theme.disliked[1]}")
-        text.append(" likely to the model that read your correction", "dim")
-    else:
-        text.append(f"\n  {legend}", "dim")
+    more, less = ("more", "less") if theme.colours else ("{+more+}", "[-less-]")
+    text.append("\n")
+    text.append(more, f"on {theme.liked[1]}" if theme.colours else "")
+    text.append(" or ", "dim")
+    text.append(less, f"on {theme.disliked[1]}" if theme.colours else "")
+    text.append(" likely to the model that has read your correction", "dim")
     return text
 
 
@@ -108,7 +107,7 @@ def rejected(record: Record) -> Text:
     """An update that was measured and not kept: why, and the figures. By its fields, as any trainer's."""
     why = str(getattr(record, "why", "") or "no reason was given")
     metrics: dict[str, float] = getattr(record, "metrics", {}) or {}
-    text = Text(f"  update rejected: {clean(why)}; the weights stand", "warn")
+    text = Text(f"update rejected: {clean(why)}; the weights stand", "warn")
     if metrics:
-        text.append("\n  " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), "dim")
+        text.append("\n" + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), "dim")
     return text

@@ -13,7 +13,7 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer, DummyCompleter, WordCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
-from prompt_toolkit.filters.app import completion_is_selected
+from prompt_toolkit.filters.app import completion_is_selected, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -218,7 +218,7 @@ def sending_keys() -> KeyBindings:
     """Enter sends; Alt-Enter, or a backslash before Enter, begins a new line."""
     keys = KeyBindings()
 
-    @keys.add("enter")
+    @keys.add("enter", filter=~is_searching)
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if _ends_in_backslash(buffer):
@@ -248,8 +248,8 @@ def plain_keys() -> KeyBindings:
 
 
 def continuation(width: int, line: int, wrapped: int) -> StyleAndTextTuples:
-    """What stands before the second line and those after it."""
-    return [("class:dim", "… ".rjust(width))]
+    """What stands before the second line and those after it; nothing where a line only wraps."""
+    return [("class:dim", ("" if wrapped else "… ").rjust(width))]
 
 
 def _ends_in_backslash(buffer: Buffer) -> bool:

@@ -6,6 +6,7 @@ title or hide a line. Nothing of theirs reaches the terminal as anything but vis
 
 import json
 import re
+from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -30,6 +31,14 @@ def clean(text: str) -> str:
     '\\x1b[2Jgone\n'
     """
     return _HIDDEN.sub(lambda m: ascii(m[0])[1:-1], text.replace("\r\n", "\n"))
+
+
+def at_home(path: Path) -> str:
+    """A path as a person writes it: `~/project` for what lies in their home folder."""
+    try:
+        return f"~/{path.absolute().relative_to(Path.home())}"
+    except (ValueError, RuntimeError):  # elsewhere, or there is no home folder
+        return str(path)
 
 
 def output(text: str, *, style: str = "") -> RenderableType:

@@ -7,10 +7,11 @@ not seen. Edited arguments are shown again, with what they would do, before they
 import contextlib
 import sys
 import termios
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input.typeahead import clear_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -46,30 +47,35 @@ class Choices:
     helping: bool = False
     warned: bool = False
 
-    def text(self) -> StyleAndTextTuples:
-        """The choices, as they are shown."""
+    def text(self, width: int) -> StyleAndTextTuples:
+        """The choices as they are shown, on lines of at most `width` cells."""
+        choices = [
+            ("y", "allow as edited" if self.edited else "allow"),
+            ("n", "deny & teach" if self.learning else "deny"),
+            ("e", "edit"),
+            ("s", "without learning" if self.learning else "learn after all"),
+            ("!", "note"),
+            ("?", "help"),
+        ]
         found: StyleAndTextTuples = []
-
-        def choice(key: str, words: str) -> None:
-            found.extend([("class:key", key), ("", f" {words}"), ("class:dim", "  ")])
-
-        found.append(("", "  "))
-        choice("y", "allow as edited" if self.edited else "allow")
-        choice("n", "deny" if not self.learning else "deny & teach")
-        choice("e", "edit")
-        choice("s", "without learning" if self.learning else "learn after all")
-        choice("!", "note")
-        choice("?", "help")
+        room = 0
+        for key, words in choices:
+            if (needed := len(key) + len(words) + 3) > room:
+                found.append(("", "\n  " if found else "  "))
+                room = width - 2
+            else:
+                found.append(("", "  "))
+            room -= needed
+            found += [("class:key", key), ("", f" {words}")]
         if self.always is not None and not self.edited:
-            found.append(("", "\n  "))
-            choice("a", f"always allow: {clean(self.always)}")
+            found += [("", "\n  "), ("class:key", "a"), ("", f" always allow: {clean(self.always)}")]
         if not self.learning:
             found.append(("class:warn", "\n  nothing will be learned from this decision"))
         if self.warned:
             found.append(("class:warn", "\n  Ctrl-C again stops the model's turn"))
-        if self.helping:
-            for key, words in HELP_LINES:
-                found.extend([("", "\n"), ("class:key", f"  {key:<7}"), ("class:dim", words)])
+        for key, words in HELP_LINES if self.helping else ():
+            lines = textwrap.wrap(words, max(width - 10, 20))
+            found += [("class:key", f"\n  {key:<7}"), ("class:dim", f"\n{'':9}".join(lines))]
         return found
 
     @property
@@ -107,7 +113,9 @@ def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: Bas
         choices.helping = True
 
     body = Window(
-        FormattedTextControl(choices.text, focusable=True, show_cursor=False),
+        FormattedTextControl(
+            lambda: choices.text(get_app().output.get_size().columns), focusable=True, show_cursor=False
+        ),
         wrap_lines=True,
         dont_extend_height=True,
     )

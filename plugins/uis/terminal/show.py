@@ -28,7 +28,8 @@ from continualcode.plugins.uis.screen import headline
 from continualcode.plugins.uis.terminal import credit
 from continualcode.plugins.uis.terminal.diff import is_diff, preview
 from continualcode.plugins.uis.terminal.live import Activity
-from continualcode.plugins.uis.terminal.render import clean, markdown, output
+from continualcode.plugins.uis.terminal.render import at_home, clean, markdown, output
+from continualcode.plugins.uis.terminal.status import count
 from continualcode.plugins.uis.terminal.theme import Theme
 
 THINKING = "thinking"
@@ -86,7 +87,7 @@ class Show:
                     f"plugin {record.plugin!r} failed in {record.hook}: {record.error}", "warn", indent=2
                 )
             case _ if record.__struct_config__.tag == "update_rejected":
-                self.say(credit.rejected(record))
+                self.say(credit.rejected(record), indent=2)
                 self._activity.begin(THINKING, model=True)
             case _:
                 pass
@@ -95,12 +96,15 @@ class Show:
 
     def _start(self, record: SessionStarted | SessionResumed, session: Session) -> None:
         info = session.policy.model
-        line = Text.assemble((info.name, "head"), f" in {session.workspace.root}")
+        line = Text.assemble((info.name, "head"), f" in {at_home(session.workspace.root)}")
         if isinstance(record, SessionResumed):
-            line.append(f", resumed after {len(session.transcript.outcomes)} updates", "learned")
+            updates = len(session.transcript.standing)
+            line.append(f", resumed after {count(updates, 'update')}", "learned")
         if not session.config.session.train:
             line.append(", learning is off", "warn")
-        self.say(line.append(clean(f"\nlog: {session.log.path}"), "dim"))  # one print: others may print, too
+        self.say(
+            line.append(clean(f"\nlog: {at_home(session.log.path)}"), "dim")
+        )  # one print: others may print, too
 
     def _headline(self, call: Call, session: Session) -> Text:
         name, _, rest = clean(headline(call)).partition(" ")

@@ -22,15 +22,15 @@ class Part(NamedTuple):
 def parts(session: Session) -> list[Part]:
     """What there is to say of a session, from left to right."""
     seen = session.transcript
-    updates = [o for o in seen.outcomes.values() if isinstance(o, UpdateApplied)]
+    last_update = seen.outcomes[seen.standing[-1]] if seen.standing else None
     sampled = sum(len(s.token_ids) // 4 for s in seen.samples.values())
     found = [
         Part(session.policy.model.name, 0),
         Part(f"weights {seen.weights[:8]}", 1),
-        Part(f"{len(updates)} update{'' if len(updates) == 1 else 's'}", 3),
+        Part(count(len(seen.standing), "update"), 3),
     ]
-    if updates:
-        before, after = updates[-1].divergence
+    if isinstance(last_update, UpdateApplied):
+        before, after = last_update.divergence
         found.append(Part(f"divergence {before:.3f}→{after:.3f}", 5))
     if not session.config.session.train:
         found.append(Part("learning off", 2))
@@ -59,10 +59,19 @@ def _joined(found: Sequence[Part]) -> str:
     return " · ".join(part.text for part in found)
 
 
-def thousands(count: int) -> str:
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> count(1, "update"), count(0, "update")
+    ('1 update', '0 updates')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def thousands(number: int) -> str:
     """A count in few characters.
 
     >>> thousands(950), thousands(12_345)
     ('950', '12.3k')
     """
-    return str(count) if count < 1000 else f"{count / 1000:.1f}k"
+    return str(number) if number < 1000 else f"{number / 1000:.1f}k"
