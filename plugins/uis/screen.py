@@ -192,9 +192,10 @@ class Screen:
     def _learned(self, record: UpdateApplied, session: Session) -> None:
         before, after = record.divergence
         started = session.transcript.updates[record.update]
+        unit = "nats" if started.objective.aggregation == "example_sum" else "nats a token"
         self.say(
-            f"  learned in {record.seconds:.0f} s, {record.steps} steps: {before:.3f} → {after:.3f} nats a "
-            f"token from the corrected model, weights {started.weights[:8]} → {record.weights[:8]}",
+            f"  learned in {record.seconds:.0f} s, {record.steps} steps: {before:.2f} → {after:.2f} {unit} from "
+            f"the corrected model, weights {started.weights[:8]} → {record.weights[:8]}",
             "cyan",
         )
 

@@ -38,7 +38,12 @@ def at_the_question(start: "Start", folder: Path, columns: int, rows: int = 40, 
 
 
 def same(screen: str, name: str) -> None:
-    """`screen` is as in the file, digests and seconds aside."""
+    """`screen` is as in the file, but for digests, seconds, and how far down the status line is.
+
+    It is at the bottom once the terminal has said where the cursor is, below the text until then.
+    """
+    *above, status = screen.rstrip().split("\n")
+    screen = "\n".join([*above, ""]).rstrip() + "\n\n" + status
     masked = re.sub(r"\b[0-9a-f]{8}\b", "01234567", screen)
     masked = re.sub(r"\b\d+\.\d s\b", "0.0 s", masked) + "\n"
     file = SCREENS / f"{name}.txt"
@@ -99,7 +104,7 @@ def test_no_color_leaves_marks_instead_of_colours(terminal: "Start", tmp_path: P
     screen.keys("n")
     screen.sees("instead")
     screen.keys("use edit_lines\r")
-    screen.sees(r"\{\+w\+\}\{\+r\+\}[\s\S]*\{\+more\+\} or \[-less-\] likely")
+    screen.sees(r"\{\+a\+\}\{\+s\+\}[\s\S]*\{\+more\+\} or \[-less-\] likely")
 
 
 def test_light_and_dark_backgrounds_have_their_own_colours(terminal: "Start", tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""What an update learned, at a glance: the denied call's tokens, marked by what its teacher thought of each.
+"""What an update learned, at a glance: the tokens it learned on, marked by what its teacher thought of each.
 
-The *advantage* of a token is log T(y) − log S(y), in nats: how much more (or less) the model that has read
-the correction would have said it than the model that said it. Where the two agree, nothing is learned.
+They are what the model that has read the correction would do instead, or, as the trainer likes, the denied
+call. The *advantage* of a token is log T(y) − log S(y), in nats: how much more (or less) that model would
+have said it than the one that had not read the correction. Where the two agree, nothing is learned.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,11 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from continualcode.core.events import UpdateApplied
+from continualcode.core.events import ExampleRef, UpdateApplied, UpdateRejected, UpdateStarted
+from continualcode.core.replay import example_of
 from continualcode.core.session import Session
-from continualcode.eventlog import Record, unpack_f32, unpack_u32
+from continualcode.core.transcript import Transcript
+from continualcode.eventlog import unpack_f32
 from continualcode.plugins.uis.terminal.render import clean
 from continualcode.plugins.uis.terminal.status import count
 from continualcode.plugins.uis.terminal.theme import Theme
@@ -41,15 +44,25 @@ class Token(NamedTuple):
 
 def learned(record: UpdateApplied, session: Session, theme: Theme) -> RenderableType:
     """The strip of each corrected call, and the update's figures under it."""
-    started = session.transcript.updates[record.update]
+    transcript = session.transcript
+    started = transcript.updates[record.update]
     rows: list[RenderableType] = []
-    for example, advantages in zip(started.examples, record.advantages, strict=True):
-        ids = unpack_u32(session.transcript.samples[example.sample].token_ids)
-        texts = session.policy.pieces(tuple(ids))
+    for ref, advantages in zip(started.examples, record.advantages, strict=True):
+        if not _new(ref, started, transcript):
+            continue
+        texts = session.policy.pieces(example_of(ref, transcript).completion_ids)
         tokens = [Token(t, a) for t, a in zip(texts, unpack_f32(advantages), strict=True)]
         rows.append(strip(tokens, theme))
-    below = Padding(Group(*rows, figures(record, started.weights, theme)), (0, 0, 0, 2))
+    below = Padding(Group(*rows, figures(record, started, theme)), (0, 0, 0, 2))
     return Group(Text("what was learned", "learned"), below)
+
+
+def _new(ref: ExampleRef, started: UpdateStarted, transcript: Transcript) -> bool:
+    """Whether a row is about a correction that this update is the first to take up."""
+    if not ref.correction:
+        return False  # what shall stay
+    earlier = (update for id_, update in transcript.updates.items() if id_ != started.id)
+    return all(ref.correction != other.correction for update in earlier for other in update.examples)
 
 
 def strip(tokens: Sequence[Token], theme: Theme) -> Text:
@@ -86,14 +99,15 @@ def _near(tokens: Sequence[Token]) -> set[int]:
     return shown
 
 
-def figures(record: UpdateApplied, weights: str, theme: Theme) -> Text:
+def figures(record: UpdateApplied, started: UpdateStarted, theme: Theme) -> Text:
     """Divergence before and after, its share that is left, and what it cost."""
     before, after = record.divergence
     left = f" ({100 * after / before:.0f}% left)" if before else ""
     text = Text()
-    text.append(f"divergence {before:.3f} → {after:.3f} nats a token{left}", "learned")
+    unit = "nats" if started.objective.aggregation == "example_sum" else "nats a token"
+    text.append(f"divergence {before:.2f} → {after:.2f} {unit}{left}", "learned")
     text.append(f" · {count(record.steps, 'step')}, {record.seconds:.1f} s", "dim")
-    text.append(f" · weights {weights[:8]} → {record.weights[:8]}", "dim")
+    text.append(f" · weights {started.weights[:8]} → {record.weights[:8]}", "dim")
     more, less = ("more", "less") if theme.colours else ("{+more+}", "[-less-]")
     text.append("\n")
     text.append(more, f"on {theme.liked[1]}" if theme.colours else "")
@@ -103,11 +117,8 @@ def figures(record: UpdateApplied, weights: str, theme: Theme) -> Text:
     return text
 
 
-def rejected(record: Record) -> Text:
-    """An update that was measured and not kept: why, and the figures. By its fields, as any trainer's."""
-    why = str(getattr(record, "why", "") or "no reason was given")
-    metrics: dict[str, float] = getattr(record, "metrics", {}) or {}
-    text = Text(f"update rejected: {clean(why)}; the weights stand", "warn")
-    if metrics:
-        text.append("\n" + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), "dim")
+def rejected(record: UpdateRejected) -> Text:
+    """An update that was measured and not kept: why, and the figures."""
+    text = Text(f"not kept: {clean(record.why)}; the weights before it stand", "warn")
+    text.append("\n" + ", ".join(f"{name} {value:.3g}" for name, value in record.metrics.items()), "dim")
     return text

@@ -20,6 +20,7 @@ from continualcode.core.events import (
     TurnInterrupted,
     UpdateApplied,
     UpdateFailed,
+    UpdateRejected,
     UpdateStarted,
 )
 from continualcode.core.session import Session
@@ -86,7 +87,7 @@ class Show:
                 self.say(
                     f"plugin {record.plugin!r} failed in {record.hook}: {record.error}", "warn", indent=2
                 )
-            case _ if record.__struct_config__.tag == "update_rejected":
+            case UpdateRejected():
                 self.say(credit.rejected(record), indent=2)
                 self._activity.begin(THINKING, model=True)
             case _:
