@@ -194,8 +194,8 @@ class Screen:
         started = session.transcript.updates[record.update]
         unit = "nats" if started.objective.aggregation == "example_sum" else "nats a token"
         self.say(
-            f"  learned in {record.seconds:.0f} s, {record.steps} steps: {before:.2f} → {after:.2f} {unit} from "
-            f"the corrected model, weights {started.weights[:8]} → {record.weights[:8]}",
+            f"  learned in {record.seconds:.0f} s, {record.steps} steps: {before:.2f} → {after:.2f} {unit} "
+            f"from the corrected model, weights {started.weights[:8]} → {record.weights[:8]}",
             "cyan",
         )
 

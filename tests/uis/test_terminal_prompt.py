@@ -50,7 +50,7 @@ def test_pasted_lines_stay_lines_and_are_not_sent(terminal: "Start") -> None:
 def test_up_and_ctrl_r_find_what_was_said_in_an_earlier_session(terminal: "Start") -> None:
     screen = terminal(["ok", "ok"])
     screen.keys("first thing\r")
-    screen.sees(r"ok[\s\S]*\n>$|ok\n>\n")
+    screen.sees(r"(?m)^ok$[\s\S]*^>$")
     screen.keys("second thing\r")
     leave(screen)
     screen.log.unlink()

@@ -70,7 +70,7 @@ def test_n_asks_for_words_and_learns_from_them_at_once(terminal: "Start") -> Non
     screen.sees("What should it do instead")
     screen.keys("use edit_lines — größer ✓\r")
     screen.sees(r"denied by you: use edit_lines — größer ✓")
-    screen.sees(r"divergence 1\.000 → 0\.062 nats a token \(6% left\)")
+    screen.sees(r"divergence 1\.00 → 0\.25 nats \(25% left\)")
     finish(screen)
     assert [c["feedback"] for c in screen.records("correction_given")] == ["use edit_lines — größer ✓"]
     assert (screen.project / "a.txt").read_text() == "one\ntwo\nthree\n"
