@@ -111,7 +111,7 @@ def load(
             _merge(merged, layer, str(path))
     _merge(merged, over or {}, "the command line")
     for item in sets:
-        _merge(merged, _parse_set(item), f"--set {item}")
+        _merge(merged, parse_set(item), f"--set {item}")
     return options(Config, merged, "configuration")
 
 
@@ -138,8 +138,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _parse_set(item: str) -> dict[str, Any]:
-    """`trainer.lr=1e-4` as a nested table. The value is TOML; what is not TOML is a string."""
+def parse_set(item: str) -> dict[str, Any]:
+    """`--set trainer.lr=1e-4` as a nested table. The value is TOML; what is not TOML is a string."""
     key, equals, text = item.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError(f"--set {item!r}: expected key=value, for example --set trainer.max_steps=2")

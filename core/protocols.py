@@ -6,7 +6,7 @@ are in `continualcode.core.data`.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -259,6 +259,14 @@ class Trainer(Protocol):
         self, corrections: "Sequence[CorrectionGiven]", transcript: "Transcript", policy: Policy
     ) -> UpdatePlan:
         """What to train on. Reads the transcript; changes nothing. Raises UpdateError by name."""
+        ...
+
+    def replan(self, plan: UpdatePlan, own: Collection[str], earlier: "Sequence[UpdatePlan]") -> UpdatePlan:
+        """`plan` as it would have been for the corrections `own` alone, after the updates `earlier` stood.
+
+        For replay that leaves corrections out: rows of others go, and what `plan` takes from earlier updates
+        (rehearsal) is taken from `earlier`. With what was logged it gives the logged plan.
+        """
         ...
 
     def update(

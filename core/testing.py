@@ -165,7 +165,9 @@ class ScriptedPolicy:
         rows = tuple((divergence,) * len(e.completion_ids) for e in batch.examples)
         if stepped:
             batch.steps += 1
-            self._weights = _digest(self._weights, msgspec.json.encode(batch.examples))
+            # What the examples say, not what they are called: ids differ in any two logs.
+            said = [msgspec.structs.replace(e, correction="", sample="") for e in batch.examples]
+            self._weights = _digest(self._weights, msgspec.json.encode(said))
             self._moments = _digest(self._moments, self._weights.encode())
         return StepReport(
             stepped=stepped,

@@ -6,21 +6,22 @@ else, and leaving a third one out of a log changes neither its plan nor what the
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from continualcode.core.data import Example
-from continualcode.core.replay import example_of
-from continualcode.core.transcript import Transcript
 
 
-def rehearsed(news: Sequence[Example], transcript: Transcript, share: float) -> list[Example]:
-    """The rows of earlier corrections that go along with `news`, oldest first; `share` of them on average."""
+def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], share: float) -> list[Example]:
+    """The rows of earlier corrections that go along with `news`, oldest first; `share` of them on average.
+
+    earlier: the examples of the updates that stand, oldest first.
+    """
     found: dict[str, list[Example]] = {}
-    for update in transcript.standing if share else ():
+    for examples in earlier if share else ():
         own: dict[str, list[Example]] = {}
-        for ref in transcript.updates[update].examples:
-            if ref.correction and ref.correction not in found:
-                own.setdefault(ref.correction, []).append(example_of(ref, transcript))
+        for example in examples:
+            if example.correction and example.correction not in found:
+                own.setdefault(example.correction, []).append(example)
         found |= own
     fresh = {new.correction for new in news}
     return [

@@ -31,7 +31,7 @@ weights that it starts from.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -51,6 +51,7 @@ from continualcode.core.data import (
 from continualcode.core.errors import ConfigError, UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy, Trainer
+from continualcode.core.replay import plan_of
 from continualcode.core.transcript import Transcript
 from continualcode.plugins.trainers.anchors import anchors
 from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
@@ -163,7 +164,8 @@ class Sdpo:
         examples: list[Example] = []
         for correction in corrections:
             examples += self._rows(correction, transcript, policy)
-        examples += rehearsed(examples, transcript, settings.rehearsal)
+        standing = (plan_of(transcript.updates[u], transcript).examples for u in transcript.standing)
+        examples += rehearsed(examples, standing, settings.rehearsal)
         if settings.anchors:
             last = corrections[-1].sample
             turn = transcript.sampled(last)
@@ -183,6 +185,13 @@ class Sdpo:
             ),
             examples=tuple(examples),
         )
+
+    def replan(self, plan: UpdatePlan, own: Collection[str], earlier: Sequence[UpdatePlan]) -> UpdatePlan:
+        """The rows of `own`, those of `earlier` that are rehearsed with them, and what must stay."""
+        rows = [row for row in plan.examples if row.correction in own]
+        rows += rehearsed(rows, [before.examples for before in earlier], self.settings.rehearsal)
+        rows += [row for row in plan.examples if not row.correction]
+        return msgspec.structs.replace(plan, examples=tuple(rows))
 
     def update(
         self, plan: UpdatePlan, policy: Policy, progress: Callable[[int, int], None] | None = None

@@ -1,0 +1,71 @@
+"""What `cc replay` found, in words and as one JSON object."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from continualcode.core.replay import ReplayReport
+from continualcode.core.retraining import CorrectionUse, Retrained, UpdateUse
+
+CAME = {
+    "as_logged": "as logged",
+    "changed": "trained, to other weights than logged",
+    "rejected": "rejected by the gate",
+    "failed": "could not be done",
+    "left_out": "left out: nothing of its own to learn",
+    "planned": "would be trained",
+}
+"""How an update came out, in words."""
+
+
+def describe(report: ReplayReport) -> str:
+    """A replay of what was recorded, in a few lines."""
+    lines = [
+        f"{report.matched} of {report.updates} updates came out as logged; weights {report.weights[:12]}"
+    ]
+    if (first := report.first_divergence) is not None:
+        lines += [
+            f"first divergence: event {first.seq}: {first.logged[:12]} logged, {first.replayed[:12]} here",
+            f"  largest difference of a token's advantage: {first.nats:.3g} nats; "
+            f"of the divergence after the update: {first.metric:.3g} nats a token",
+        ]
+    lines += [f"stack: {name} was {logged}, is {here}" for name, (logged, here) in report.stack.items()]
+    return "\n".join(lines)
+
+
+def as_object(found: Retrained) -> bytes:
+    """The object that `--json` prints."""
+    return msgspec.json.encode(found)
+
+
+def describe_retrained(found: Retrained) -> str:
+    """A replay with changes: each update, then what it came to."""
+    several = len({use.log for use in found.updates}) > 1
+    lines = [line for use in found.updates for line in _update(use, several)]
+    counts = ", ".join(f"{n} {CAME[name]}" for name in CAME if (n := found.count(name)))
+    lines.append(f"{len(found.updates)} updates: {counts}" if found.updates else "no updates to train on")
+    if off := sum(use.off_policy for use in found.updates if use.outcome != "left_out"):
+        lines.append(
+            f"{off} of them off-policy: the sample that was corrected was drawn from other weights than these"
+        )
+    if found.weights:
+        lines.append(f"weights {found.weights[:12]}")
+    return "\n".join(lines)
+
+
+def _update(use: UpdateUse, several: bool) -> Iterator[str]:
+    rows = ", ".join(f"{count} {part}" for part, count in use.rows.items())
+    steps = f", {use.steps} steps" if use.steps else ""
+    why = f": {use.why}" if use.why else ""
+    yield f"update {_named(use, several)}  {CAME[use.outcome]}{steps}{why}" + (f" ({rows})" if rows else "")
+    for correction in use.corrections:
+        mark = "+" if correction.taken else "-"
+        reason = f"  [{correction.why}]" if correction.why else ""
+        weight = f"  ×{correction.weight:g}" if correction.weight != 1.0 else ""
+        words = correction.words if len(correction.words) < 60 else correction.words[:57] + "…"
+        whose = f"{_named(correction, several)} {correction.kind}, {correction.by}"
+        yield f"  {mark} {whose}: {words}{weight}{reason}"
+
+
+def _named(what: UpdateUse | CorrectionUse, several: bool) -> str:
+    return f"{what.log}@{what.seq}" if several else str(what.seq)

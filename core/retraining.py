@@ -1,0 +1,234 @@
+"""Trains along a curriculum: as logged, or with corrections left out, weighted, or planned another way.
+
+A plan's own rows and its anchors are data of the log. What a plan takes from earlier updates (rehearsal)
+depends on which of those stand, so the trainer says it again (`Trainer.replan`) for the updates that stand
+here. So to leave a correction out is exact: its rows go from its own update and from all later ones, an
+update that took up nothing else is not run, the gate judges anew, and the weights are bit for bit those of a
+log that never had it (on the same stack; the teacher, hence every demonstration, being the base model).
+
+What is not undone: later samples were drawn from weights that had learned it, and what was said about it may
+stand in the conversation before them. Updates on such samples are flagged `off_policy`.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from continualcode.core.curriculum import Attempt, Choice, Course, Verdict, decide, in_order
+from continualcode.core.data import Data, UpdatePlan
+from continualcode.core.errors import UpdateError
+from continualcode.core.events import CorrectionGiven, UpdateApplied
+from continualcode.core.protocols import Policy, Progress
+from continualcode.core.replay import TrainerOf, plan_of, require_same_model
+
+
+class Changes(Data, frozen=True):
+    """What is done otherwise than logged. trainer: another one; settings: laid over the logged ones.
+
+    A trainer or settings given here make every plan anew, demonstrations included.
+    """
+
+    choice: Choice = Choice()
+    trainer: str | None = None
+    settings: dict[str, Any] = {}
+
+    @property
+    def replans(self) -> bool:
+        """Whether plans are made anew from the corrections, instead of taken from the log."""
+        return self.trainer is not None or bool(self.settings)
+
+
+class CorrectionUse(Data, frozen=True):
+    """One correction of a log: whether it takes part and, if not, why. words: its first line."""
+
+    log: str
+    seq: int
+    kind: str
+    by: str
+    words: str
+    taken: bool
+    why: str = ""
+    weight: float = 1.0
+
+
+class UpdateUse(Data, frozen=True):
+    """One update of a log, as it went here.
+
+    as_logged: same plan, and what came out had the same digest (or was rejected again). changed: trained, to
+    other weights than logged. rejected: by the gate, here. failed: could not be planned or computed.
+    left_out: nothing of its own was left. planned: a dry run. rows: how many of which part; `rehearsed`: of
+    others.
+    off_policy: a sample of its own corrections was drawn from other weights than those at hand.
+    """
+
+    log: str
+    seq: int
+    update: str
+    outcome: Literal["as_logged", "changed", "rejected", "failed", "left_out", "planned"]
+    corrections: tuple[CorrectionUse, ...]
+    rows: dict[str, int] = {}
+    off_policy: bool = False
+    weights: str = ""
+    steps: int = 0
+    why: str = ""
+
+
+class Retrained(Data, frozen=True):
+    """What came of it. weights, optimiser: the digests that it ended in; empty in a dry run."""
+
+    updates: tuple[UpdateUse, ...]
+    weights: str = ""
+    optimiser: str = ""
+
+    def count(self, outcome: str) -> int:
+        """How many updates came out so."""
+        return sum(update.outcome == outcome for update in self.updates)
+
+
+def retrained(
+    courses: Sequence[Course],
+    trainer_of: TrainerOf,
+    policy: Policy | None,
+    changes: Changes | None = None,
+    progress: Progress | None = None,
+) -> Retrained:
+    """Give `policy` the weights of `courses` with `changes`, from the base; None: a dry run."""
+    changes = changes or Changes()
+    attempts = in_order(courses)
+    verdicts = decide(attempts, changes.choice)
+    if policy is not None:
+        for course in courses:
+            require_same_model(course.started, policy)
+        policy.reset()
+    run = _Run(trainer_of, policy, changes, verdicts, progress, len(attempts))
+    uses = [run.attempt(attempt) for attempt in attempts]
+    if policy is None:
+        return Retrained(updates=tuple(uses))
+    return Retrained(updates=tuple(uses), weights=policy.weights(), optimiser=policy.optimiser_state())
+
+
+class _Run:
+    """One pass over a curriculum; `standing` are the plans that were carried out so far."""
+
+    def __init__(
+        self,
+        trainer_of: TrainerOf,
+        policy: Policy | None,
+        changes: Changes,
+        verdicts: Mapping[str, Verdict],
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        self.standing: list[UpdatePlan] = []
+        self._trainer_of = trainer_of
+        self._policy = policy
+        self._changes = changes
+        self._verdicts = verdicts
+        self._progress = progress
+        self._label = f"of {total}"
+        self._number = 0
+
+    def attempt(self, attempt: Attempt) -> UpdateUse:
+        """Run one update; what goes wrong leaves the weights as they were."""
+        self._number += 1
+        own = [c for c in attempt.own if self._verdicts[c.id].taken]
+        use = UpdateUse(
+            log=attempt.log,
+            seq=attempt.started.seq,
+            update=attempt.started.id,
+            outcome="left_out",
+            corrections=tuple(self._use(attempt, c) for c in attempt.own),
+            weights=self._policy.weights() if self._policy else "",
+        )
+        if not own:
+            return use
+        if self._policy is None:
+            plan = self._replanned(plan_of(attempt.started, attempt.transcript), own)
+            self.standing.append(plan)
+            return msgspec.structs.replace(use, outcome="planned", rows=_counted(plan, own))
+        before = self._policy.weights()
+        drawn = {attempt.transcript.samples[c.sample].weights for c in own}
+        use = msgspec.structs.replace(use, off_policy=drawn != {before})
+        snapshot = self._policy.snapshot()
+        try:
+            plan = self._plan(attempt, own, self._policy)
+            use = msgspec.structs.replace(use, rows=_counted(plan, own))
+            return self._carried_out(attempt, plan, use, self._policy, snapshot)
+        except UpdateError as error:
+            self._policy.restore(snapshot)
+            return msgspec.structs.replace(use, outcome="failed", why=str(error))
+        except BaseException:
+            self._policy.restore(snapshot)
+            raise
+
+    def _carried_out(
+        self, attempt: Attempt, plan: UpdatePlan, use: UpdateUse, policy: Policy, snapshot: Any
+    ) -> UpdateUse:
+        trainer = self._trainer_of(plan.trainer, plan.settings)
+        show, label = self._progress, f"update {self._number} {self._label}"
+        steps = functools.partial(show, label) if show else None
+        outcome = trainer.update(plan, policy, steps)
+        if outcome.rejected is not None:
+            policy.restore(snapshot)
+        else:
+            self.standing.append(plan)
+        logged, weights = attempt.outcome, policy.weights()
+        applied = isinstance(logged, UpdateApplied)
+        same = weights == logged.weights and applied == (outcome.rejected is None)
+        came = "as_logged" if same else "changed" if outcome.rejected is None else "rejected"
+        return msgspec.structs.replace(
+            use, outcome=came, weights=weights, steps=outcome.steps, why=outcome.rejected or ""
+        )
+
+    # -- Planning -----------------------------------------------------------------------------------
+
+    def _plan(self, attempt: Attempt, own: Sequence[CorrectionGiven], policy: Policy) -> UpdatePlan:
+        changes = self._changes
+        if not changes.replans:
+            return self._replanned(plan_of(attempt.started, attempt.transcript), own)
+        name = changes.trainer or attempt.started.trainer
+        # Another trainer begins from its own defaults: settings of one mean nothing to another.
+        logged = attempt.started.settings if name == attempt.started.trainer else {}
+        trainer = self._trainer_of(name, {**logged, **changes.settings})
+        return self._replanned(trainer.plan(own, attempt.transcript, policy), own)
+
+    def _replanned(self, plan: UpdatePlan, own: Sequence[CorrectionGiven]) -> UpdatePlan:
+        """Rehearsal as of the updates that stand here; then each correction's weight."""
+        trainer = self._trainer_of(plan.trainer, plan.settings)
+        plan = trainer.replan(plan, {c.id for c in own}, self.standing)
+        factors = {c: v.weight for c, v in self._verdicts.items() if v.weight != 1.0}
+        if not factors:
+            return plan
+        fresh = {c.id for c in own}  # rows that are rehearsed have their weight already
+        rows = (
+            msgspec.structs.replace(row, weight=row.weight * factors[row.correction])
+            if row.correction in factors and row.correction in fresh
+            else row
+            for row in plan.examples
+        )
+        return msgspec.structs.replace(plan, examples=tuple(rows))
+
+    def _use(self, attempt: Attempt, correction: CorrectionGiven) -> CorrectionUse:
+        verdict = self._verdicts[correction.id]
+        return CorrectionUse(
+            log=attempt.log,
+            seq=correction.seq,
+            kind=correction.kind,
+            by=correction.by,
+            words=(correction.feedback.splitlines() or [""])[0],
+            taken=verdict.taken,
+            why=verdict.why,
+            weight=verdict.weight,
+        )
+
+
+def _counted(plan: UpdatePlan, own: Sequence[CorrectionGiven]) -> dict[str, int]:
+    """Rows by part; those of corrections that are not `own` are rehearsed."""
+    mine = {c.id for c in own}
+    counted = Counter(
+        "rehearsed" if row.correction and row.correction not in mine else row.part for row in plan.examples
+    )
+    return dict(counted)

@@ -1,0 +1,95 @@
+"""`cc replay` with something left out or changed, as a process would run it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from continualcode.cli.main import cli
+from continualcode.core import engine
+from continualcode.core.config import Config
+from continualcode.core.data import Call
+from continualcode.core.events import CorrectionGiven, event_registry
+from continualcode.core.review import Answer
+from continualcode.core.testing import ScriptedUI, open_scripted
+from continualcode.eventlog import read
+
+MODEL = "scripted:/dev/null"
+WORDS = ("Use edit.", "Not here.", "Shorter.")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A log with three corrections, on a scripted model."""
+    calls = [Call(tool="write", arguments={"path": f"{i}.txt", "content": "x"}) for i in range(3)]
+    ui = ScriptedUI(["go"], [Answer(verdict="deny", reason=words) for words in WORDS])
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo", "rehearsal": 1.0})
+    session = open_scripted(tmp_path / "p", calls, ui=ui, config=config, log=tmp_path / "anna.jsonl")
+    engine.run(session)
+    session.close("quit")
+    return session.log.path
+
+
+def seqs(log: Path) -> list[int]:
+    return [r.seq for r in read(log, event_registry()) if isinstance(r, CorrectionGiven)]
+
+
+def cc(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["replay", *map(str, arguments)], catch_exceptions=True)
+
+
+def found(*arguments: object) -> Any:
+    ran = cc(*arguments, "--model", MODEL, "--json")
+    assert ran.exit_code == 0, ran.output
+    return json.loads(ran.stdout)
+
+
+def test_leaving_out_is_said_update_by_update(log: Path) -> None:
+    _, second, _ = seqs(log)
+    ran = cc(log, "--without", second, "--model", MODEL)
+    assert ran.exit_code == 0, ran.output
+    assert f"  - {second} deny, user: Not here.  [--without {second}]" in ran.stdout
+    assert "1 as logged, 1 trained, to other weights than logged, 1 left out" in ran.stdout
+    assert "1 of them off-policy" in ran.stdout
+
+
+def test_only_one_correction_is_without_the_others(log: Path) -> None:
+    first, second, third = seqs(log)
+    only = found(log, "--only", third)
+    assert only["weights"] == found(log, "--without", f"{first},{second}")["weights"]
+    assert only["weights"] != found(log)["weights"]
+
+
+def test_a_dry_run_needs_no_model(log: Path) -> None:
+    ran = cc(log, "--dry-run", "--json")  # the log's own model is no plugin's here
+    assert ran.exit_code == 0, ran.output
+    report = json.loads(ran.stdout)
+    assert [use["outcome"] for use in report["updates"]] == ["planned"] * 3
+    assert report["updates"][2]["rows"]["rehearsed"] == 2
+    assert report["weights"] == ""
+
+
+def test_settings_of_the_trainer_can_be_other_ones(log: Path) -> None:
+    report = found(log, "--set", "trainer.max_steps=1", "--set", "trainer.gate_learned=1.0")
+    assert [use["steps"] for use in report["updates"]] == [1, 1, 1]
+
+
+def test_nothing_changed_is_the_replay_of_what_was_recorded(log: Path) -> None:
+    assert found(log, "--verify")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--verify", "--without", "by:user"), "change nothing"),
+        (("--without", "by:ben"), "Allowed: user"),
+        (("--weight", "by:user=much"), "WHICH=X"),
+        (("--trainer", "grpo"), "grpo"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(log: Path, options: tuple[str, ...], said: str) -> None:
+    ran = cc(log, *options, "--model", MODEL)
+    assert ran.exit_code != 0
+    assert said in str(ran.exception)
