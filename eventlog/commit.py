@@ -34,20 +34,13 @@ class GroupCommit:
 
     def __init__(self, commit: Callable[[list[Ticket]], None]) -> None:
         self._commit = commit
+        self._free = threading.Lock()  # held while somebody leads; let go only under the mutex
         self._mutex = threading.Lock()
         self._queue: list[Ticket] = []
-        self._busy = False
 
     def submit(self, ticket: Ticket) -> list[Record]:
         """Return when the ticket is through: committed by this thread, or by another one with its own."""
-        with self._mutex:
-            waits = self._busy
-            if waits:
-                ticket.wake = threading.Lock()
-                ticket.wake.acquire()
-                self._queue.append(ticket)
-            self._busy = True
-        if not waits:
+        if self._free.acquire(blocking=False) or not self._queued(ticket):
             self._lead([ticket], ticket)
             return ticket.result()
         self._wait(ticket)
@@ -56,6 +49,16 @@ class GroupCommit:
                 batch, self._queue = self._queue, []
             self._lead(batch, ticket)
         return ticket.result()
+
+    def _queued(self, ticket: Ticket) -> bool:
+        """Whether `ticket` waits in the queue now; else whoever led is through, and this thread leads."""
+        with self._mutex:
+            if self._free.acquire(blocking=False):
+                return False
+            ticket.wake = threading.Lock()
+            ticket.wake.acquire()
+            self._queue.append(ticket)
+            return True
 
     def _wait(self, ticket: Ticket) -> None:
         assert ticket.wake is not None
@@ -85,7 +88,7 @@ class GroupCommit:
         with self._mutex:
             following = self._queue[0] if self._queue else None
             if following is None:
-                self._busy = False
+                self._free.release()
             else:
                 following.lead = True
         if following is not None and following.wake is not None:

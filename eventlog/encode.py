@@ -22,8 +22,8 @@ from continualcode.eventlog.registry import Registry
 class Redact(Protocol):
     """Takes secrets out of a record before it is written."""
 
-    def __call__(self, record: Record, encoded: bytes) -> Record:
-        """The record itself where there is nothing to hide, or a copy without it. `encoded` is its JSON."""
+    def __call__(self, record: Record) -> Record:
+        """The record itself where there is nothing to hide, or a copy without it."""
         ...
 
 
@@ -37,7 +37,7 @@ class Encoder:
         self._json = msgspec.json.Encoder()
         self._number_fields: dict[type[Record], tuple[str, ...]] = {}
         self._with_contents: set[type[Record]] = set()
-        self._second = -1
+        self._second = -1_000_000_000  # of the text below, in ns since 1970
         self._second_text = ""
 
     def encode(self, tickets: list[Ticket], seq: int, h: bytes) -> tuple[list[bytes], int, bytes]:
@@ -54,7 +54,8 @@ class Encoder:
                 for record in ticket.records:
                     stamped, body = self._one(record, seq, d)
                     h = sha256(h + body).hexdigest().encode()
-                    lines.append(body[:-1] + b',"h":"' + h + b'"}\n')  # `chain` and `seal`, written out
+                    # `chain` and `seal`, written out
+                    lines.append(b"".join((body[:-1], b',"h":"', h, b'"}\n')))
                     done.append(stamped)
                     seq += 1
                 ticket.done = done
@@ -77,9 +78,9 @@ class Encoder:
         )
         if numbers:
             require_finite(stamped, numbers)
+        if self._redact is not None:
+            stamped = self._redact(stamped)
         body = self._body(stamped)
-        if self._redact is not None and (redacted := self._redact(stamped, body)) is not stamped:
-            stamped, body = redacted, self._body(redacted)
         return stamped, salted(body, os.urandom(12)) if cls in self._with_contents else body
 
     def _learn(self, cls: type[Record]) -> tuple[str, ...]:
@@ -103,7 +104,8 @@ class Encoder:
 
     def _now(self) -> str:
         ns = self._clock()
-        second = ns // 1_000_000_000
-        if second != self._second:
-            self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{self._second_text}{ns // 1000 % 1_000_000:06d}Z"
+        if not 0 <= (rest := ns - self._second) < 1_000_000_000:
+            second, rest = divmod(ns, 1_000_000_000)
+            self._second = ns - rest
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._second_text}{rest // 1000:06d}Z"

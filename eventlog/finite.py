@@ -14,7 +14,9 @@ from continualcode.eventlog.record import Record
 def require_finite(record: Record, fields: tuple[str, ...]) -> None:
     """Raise RecordError, naming the place, where one of these fields holds a number that is not finite."""
     for name in fields:
-        for where, value in _not_finite(getattr(record, name), f"{record.t}.{name}"):
+        if not (held := getattr(record, name)):  # most often there is none
+            continue
+        for where, value in _not_finite(held, f"{record.t}.{name}"):
             raise RecordError(f"{where} is {value}, for which JSON has no word; F32 fields can hold it")
 
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from continualcode.eventlog.record import Opaque, Record
+from continualcode.eventlog.record import HEADER_FIELDS, Opaque, Record
 
 _NAMES = re.compile(
     r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH|PAT|PRIVATE|COOKIE|DSN)(_|\d*$)",
@@ -28,7 +28,7 @@ _NOT_SECRET = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST = 8
-"""Shorter values of secret variables are left alone: they would hit ordinary words."""
+"""Shorter values of secret variables are left alone: they would hit ordinary words. No shape is shorter."""
 
 SHAPES: Mapping[str, tuple[str, str]] = {
     "private key": (
@@ -69,8 +69,6 @@ class Redactor:
         )  # the longest of overlapping ones
         self._values = [(name, value) for name, value in values if len(value) >= _SHORTEST]
         self._shapes = [(name, SHAPES[name][0], re.compile(SHAPES[name][1], re.DOTALL)) for name in shapes]
-        literals = {_in_json(value) for _, value in self._values} | {s.encode() for _, s, _ in self._shapes}
-        self._literals = tuple(literals)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Redactor":
@@ -78,15 +76,15 @@ class Redactor:
         given = os.environ if environ is None else environ
         return cls({n: v for n, v in given.items() if _NAMES.search(n) and not _NOT_SECRET.search(n)})
 
-    def __call__(self, record: Record, encoded: bytes) -> Record:
-        """The record itself, or a copy with markers in place of secrets. `encoded` is its JSON."""
-        if isinstance(record, Opaque) or not any(literal in encoded for literal in self._literals):
-            return record
-        redacted: Record = self._walk(record)
+    def __call__(self, record: Record) -> Record:
+        """The record itself, or a copy with markers in place of secrets."""
+        redacted: Record = record if isinstance(record, Opaque) else self._walk(record)
         return redacted
 
     def text(self, text: str) -> str:
         """`text` with a marker, «redacted: NAME», in place of each secret."""
+        if len(text) < _SHORTEST:
+            return text
         for name, value in self._values:
             if value in text:
                 self.count += text.count(value)
@@ -124,9 +122,8 @@ class Redactor:
 
 def _body_fields(value: msgspec.Struct) -> tuple[str, ...]:
     """The fields to search: of a record, not the header, whose ids others refer to."""
-    return value.__struct_fields__[5:] if isinstance(value, Record) else value.__struct_fields__
-
-
-def _in_json(value: str) -> bytes:
-    """The value as it stands inside a JSON string."""
-    return msgspec.json.encode(value.encode("utf-8", "replace").decode())[1:-1]
+    return (
+        value.__struct_fields__[len(HEADER_FIELDS) :]
+        if isinstance(value, Record)
+        else value.__struct_fields__
+    )

@@ -205,8 +205,10 @@ class SlowDisk(Disk):
 def test_sixty_four_threads_share_syncs_and_each_keeps_its_order(tmp_path: Path, registry: Registry) -> None:
     disk = SlowDisk()
     acknowledged: list[list[str]] = [[] for _ in range(64)]
+    all_there = threading.Barrier(64)  # on a busy machine the last thread starts long after the first
 
     def produce(number: int) -> None:
+        all_there.wait()
         for _ in range(10):
             acknowledged[number].append(log.append(Note(text=f"{number}")).id)
 
