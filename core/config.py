@@ -3,7 +3,8 @@
 Later layers win: defaults < the user's `continualcode.toml` (in the platform's config folder) < the
 project's `continualcode.toml` < `--set key=value`. An unknown key is an error that names its source
 and the nearest key. The tables `model`, `trainer`, `ui` and `sandbox` hold a `name` and options that
-belong to the plugin that answers to that name; it checks them with `options`.
+belong to the plugin that answers to that name; it checks them with `options`. In `feedback`, a key is a
+kind of correction, and its value true, false, or a table of that kind's options.
 
 A project's file may come from anyone, or from the model: what decides what may run, and where, is not
 for it to say (`NOT_FOR_PROJECTS`).
@@ -68,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     trainer: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "sdpo"})
     ui: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "terminal"})
     sandbox: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "bwrap"})
+    feedback: dict[str, Any] = msgspec.field(default_factory=dict)
     sampling: SamplingParams = SamplingParams()
     session: SessionConfig = SessionConfig()
     plugins: PluginsConfig = PluginsConfig()

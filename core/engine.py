@@ -269,6 +269,8 @@ def execute(session: Session, proposed: ToolProposed, decision: DecisionMade) ->
 def noticed(session: Session, record: R) -> R:
     """Let each feedback type look at a decision or a result; record the corrections that it sees."""
     for kind in session.feedback.values():
+        if session.config.feedback.get(kind.kind) is False:
+            continue
         try:
             correction = kind.notice(record, session.transcript)
         except Exception as error:

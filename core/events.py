@@ -276,7 +276,10 @@ class RuleRemoved(Record, frozen=True, kw_only=True, tag="rule_removed"):
 
 
 class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):
-    """A sample was wrong, and why: what the teacher will be told (see the feedback type `kind`)."""
+    """A sample was wrong, and why: what the teacher will be told (see the feedback type `kind`).
+
+    `retry` is the sample that got it right afterwards, where there is one: `solution` is the call in it.
+    """
 
     kind: str
     sample: str
@@ -284,6 +287,7 @@ class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given")
     feedback: Text = ""
     solution: Call | None = None
     environment: Text = ""
+    retry: Text = ""
     by: str = "user"
 
 

@@ -52,8 +52,12 @@ def register_tools() -> Sequence[Tool] | None:
 
 
 @hookspec
-def register_feedback() -> Sequence[FeedbackType] | None:
-    """Kinds of correction. Called once a session; a kind that two claim is an error; None: no kinds."""
+def register_feedback(options: Mapping[str, Any]) -> Sequence[FeedbackType] | None:
+    """Kinds of correction. Called once a session; a kind that two claim is an error; None: no kinds.
+
+    `options` is `[feedback]` of the configuration: by kind, true, false or a table. Return every kind, also
+    one that is to notice nothing because it was not turned on: a log may hold corrections of it.
+    """
 
 
 @hookspec

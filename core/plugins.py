@@ -17,7 +17,7 @@ import pluggy
 
 from continualcode.core import hookspecs
 from continualcode.core.config import PluginsConfig
-from continualcode.core.errors import PluginError, nearest
+from continualcode.core.errors import ConfigError, PluginError, nearest
 from continualcode.core.events import PluginFailed, PluginInfo
 from continualcode.core.protocols import Command, FeedbackType, Tool
 from continualcode.eventlog import Record
@@ -135,19 +135,30 @@ class Plugins:
         """Every tool by name."""
         return self._collect("register_tools", lambda tool: tool.spec.name)
 
-    def feedback(self) -> dict[str, FeedbackType]:
-        """Every kind of correction by its `kind`."""
-        return self._collect("register_feedback", lambda feedback: feedback.kind)
+    def feedback(self, options: Mapping[str, Any] | None = None) -> dict[str, FeedbackType]:
+        """Every kind of correction by its `kind`. ConfigError where `options` is about one there is not."""
+        options = options or {}
+        kinds: dict[str, FeedbackType] = self._collect(
+            "register_feedback", lambda feedback: feedback.kind, options=options
+        )
+        for kind, value in options.items():
+            if kind not in kinds:
+                raise ConfigError(f"feedback: no kind of correction {kind!r}; {nearest(kind, kinds)}")
+            if not isinstance(value, bool | Mapping):
+                raise ConfigError(f"feedback.{kind}: {value!r} is neither true, nor false, nor a table")
+        return kinds
 
     def commands(self) -> dict[str, Command]:
         """Every slash command by name."""
         return self._collect("register_commands", lambda command: command.name)
 
-    def _collect(self, hook: str, name_of: Callable[[T], str]) -> dict[str, T]:
+    def _collect(self, hook: str, name_of: Callable[[T], str], **arguments: Any) -> dict[str, T]:
         """All that `hook` registers, by name. A name that two plugins claim is an error naming both."""
         found: dict[str, T] = {}
         owner: dict[str, str] = {}
-        for reply in self.ask(hook):
+        for reply in self.ask(hook, **arguments):
+            if isinstance(reply.error, ConfigError):
+                raise reply.error
             if reply.error is not None:
                 self.failures.append(failure(reply, hook))
                 continue

@@ -52,3 +52,4 @@ class Mark(NamedTuple):
     weights: str
     standing: tuple[str, ...]
     steps: tuple[Step, ...]
+    said: tuple[str, ...]

@@ -131,7 +131,7 @@ def open_session(
     Nothing is written before every part is there: a model that cannot be had leaves no log behind.
     """
     tools = plugins.tools()
-    feedback = plugins.feedback()
+    feedback = plugins.feedback(config.feedback)
     commands = plugins.commands()
     registry = event_registry(plugins.event_types())
     screen: UI = ui or plugins.choose("make_ui", config.ui["name"], config.ui)

@@ -110,6 +110,8 @@ class Transcript:
         self.proposals: dict[str, ToolProposed] = {}
         self.decisions: dict[str, DecisionMade] = {}
         self.results: dict[str, ToolRan] = {}
+        self.said: tuple[str, ...] = ()
+        """What the model said in the conversation as it stands: ids of tool_proposed, in order."""
         self.corrections: dict[str, CorrectionGiven] = {}
         self.updates: dict[str, UpdateStarted] = {}
         self.outcomes: dict[str, UpdateApplied | UpdateRejected | UpdateFailed] = {}
@@ -244,6 +246,7 @@ class Transcript:
             weights=self.weights,
             standing=self.standing,
             steps=self.steps,
+            said=self.said,
         )
 
     def _fold(self, record: Record) -> None:
@@ -289,6 +292,7 @@ class Transcript:
                 self.messages.append(Message(role="assistant", text=record.text))
             case ToolProposed():
                 self.proposals[record.id] = record
+                self.said = (*self.said, record.id)
                 if record.call is None and record.how != "text":  # an answer in plain text is no failed call
                     self.messages.append(Message(role="tool", text=f"error: {record.why}"))
             case DecisionMade():
@@ -303,7 +307,7 @@ class Transcript:
             case ContextCleared():
                 self.steps = (*self.steps, Step("clear", record.seq))
                 self.messages = []  # a new list: samples hold on to the old one
-                self._notes = ()
+                self._notes, self.said = (), ()
             case TurnInterrupted():
                 if self.messages and self.messages[-1].role == "assistant":
                     self.messages.append(Message(role="tool", text="Interrupted by the user."))
@@ -348,6 +352,7 @@ class Transcript:
         self._notes, self.seen, self._pending = mark.notes, mark.seen, mark.pending
         self.instructions = mark.instructions
         self.weights, self.standing, self.steps = mark.weights, mark.standing, mark.steps
+        self.said = mark.said
         if rewound.before is not None:
             self.file_changes.append(FileChanges(rewound.seq, rewound.before, rewound.after))
             self.unrestored = rewound
@@ -362,7 +367,10 @@ class Transcript:
     def _decide(self, decision: DecisionMade) -> None:
         self.decisions[decision.call_id] = decision
         proposed = self.call(decision.call_id)
-        if decision.verdict == "deny":
+        if decision.verdict == "deny" and decision.call_id in self.results:
+            text = f"Your call of {proposed.call.tool} was wrong: {decision.reason}"
+            self.messages.append(Message(role="user", text=text))
+        elif decision.verdict == "deny":
             said = f": {decision.reason}" if decision.reason else "."
             self.messages.append(Message(role="tool", text=f"{DENIED}{said}"))
         elif decision.arguments is not None:

@@ -1,24 +1,41 @@
-"""The built-in kinds of correction: what a person does at the prompt, as something to learn from.
+"""The built-in kinds of correction: what people say of a call, as something to learn from.
 
-| kind | noticed in | trains on | told to the teacher |
+| kind | in | noticed when | by default |
 |---|---|---|---|
-| deny | a denied call | the denied sample | the user's words |
-| edit | arguments that the user changed | the proposed sample | what was changed, and the edited call |
-| tool_failure | a call denied after it ran | its sample | the user's words, the call's output |
+| deny | `deny` | a call is denied, with words | on |
+| edit | `edit` | the user changed a call's arguments | on |
+| tool_failure | `tool_failure`, `wrong` | the user or a rule calls wrong what ran | on |
+| approved_retry | `approved_retry` | the call that answers a correction was approved and ran | off |
 
-Notes are no kind of their own: they join the feedback of the next correction (`note.with_notes`). A command
-that exits non-zero is not a mistake by itself, a failing test is information: only a person, or a rule,
-can say that a call was wrong.
+docs/feedback.md says what each trains on and what the teacher is told. Notes are no kind: they join the
+feedback of the next correction (`note.with_notes`). A command that exits non-zero is not a mistake by itself:
+a failing test is information.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from continualcode import hookimpl
-from continualcode.core.protocols import FeedbackType
+from continualcode.core.protocols import Command, FeedbackType
+from continualcode.plugins.feedback.approved_retry import ApprovedRetry
 from continualcode.plugins.feedback.deny import Deny
 from continualcode.plugins.feedback.edit import Edit
 from continualcode.plugins.feedback.tool_failure import ToolFailure
+from continualcode.plugins.feedback.wrong import Wrong
 
 
 @hookimpl
-def register_feedback() -> list[FeedbackType]:
-    """The three kinds of the table above."""
-    return [Deny(), Edit(), ToolFailure()]
+def register_feedback(options: Mapping[str, Any]) -> list[FeedbackType]:
+    """The kinds of the table above; those that are off notice nothing."""
+    return [
+        Deny(),
+        Edit(),
+        ToolFailure(),
+        ApprovedRetry(on=bool(options.get("approved_retry"))),
+    ]
+
+
+@hookimpl
+def register_commands() -> list[Command]:
+    """/wrong."""
+    return [Wrong()]

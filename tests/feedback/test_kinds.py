@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continualcode.core.data import Arguments, Call, Objective, Optimiser, SamplingParams, Slots
@@ -27,7 +27,7 @@ from continualcode.eventlog import Record, pack_f32, pack_u32
 from continualcode.plugins.feedback import register_feedback
 from continualcode.plugins.feedback.edit import difference
 
-KINDS: dict[str, FeedbackType] = {kind.kind: kind for kind in register_feedback()}
+KINDS: dict[str, FeedbackType] = {kind.kind: kind for kind in register_feedback({})}
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x = 1\n"})
 WORDS = "Use edit_lines."
 
@@ -201,6 +201,7 @@ values = st.recursive(
 arguments = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
 
 
+@settings(deadline=None)
 @given(arguments, arguments)
 def test_a_difference_is_empty_exactly_if_nothing_changed(before: Arguments, after: Arguments) -> None:
     same = msgspec.json.encode(before, order="sorted") == msgspec.json.encode(after, order="sorted")
