@@ -30,6 +30,7 @@ BUILTINS = {
     "sandbox": "continualcode.plugins.sandbox",
     "tools": "continualcode.plugins.tools",
     "feedback": "continualcode.plugins.feedback",
+    "linter": "continualcode.plugins.feedback.linter",
     "rules": "continualcode.plugins.rules",
     "commands": "continualcode.plugins.commands",
     "rewind": "continualcode.plugins.rewind",

@@ -1,4 +1,4 @@
-"""The built-in kinds of correction: what people say of a call, as something to learn from.
+"""The built-in kinds of correction: what people and tests say of a call, as something to learn from.
 
 | kind | in | noticed when | by default |
 |---|---|---|---|
@@ -6,8 +6,10 @@
 | edit | `edit` | the user changed a call's arguments | on |
 | tool_failure | `tool_failure`, `wrong` | the user or a rule calls wrong what ran | on |
 | approved_retry | `approved_retry` | the call that answers a correction was approved and ran | off |
+| failing_test | `failing_test`, `runs` | tests show that a change broke one, or did not mend one | off |
 
-docs/feedback.md says what each trains on and what the teacher is told. Notes are no kind: they join the
+docs/feedback.md says what each trains on and what the teacher is told; `linter` is a plugin of its own, as it
+runs something. Notes are no kind: they join the
 feedback of the next correction (`note.with_notes`). A command that exits non-zero is not a mistake by itself:
 a failing test is information.
 """
@@ -20,6 +22,7 @@ from continualcode.core.protocols import Command, FeedbackType
 from continualcode.plugins.feedback.approved_retry import ApprovedRetry
 from continualcode.plugins.feedback.deny import Deny
 from continualcode.plugins.feedback.edit import Edit
+from continualcode.plugins.feedback.failing_test import FailingTest
 from continualcode.plugins.feedback.tool_failure import ToolFailure
 from continualcode.plugins.feedback.wrong import Wrong
 
@@ -32,6 +35,7 @@ def register_feedback(options: Mapping[str, Any]) -> list[FeedbackType]:
         Edit(),
         ToolFailure(),
         ApprovedRetry(on=bool(options.get("approved_retry"))),
+        FailingTest(on=bool(options.get("failing_test"))),
     ]
 
 

@@ -60,6 +60,9 @@ def test_a_kind_of_somebody_elses_is_turned_off_in_the_same_way(play: Play, give
     [
         ({"approved_retri": True}, "no kind of correction 'approved_retri'.*approved_retry"),
         ({"deny": 1}, "feedback.deny: 1 is neither true, nor false, nor a table"),
+        ({"linter": {"command": "ruff"}}, "feedback.linter: unknown key 'command'.*commands"),
+        ({"linter": {"commands": {"py": "ruff {path}"}}}, "feedback.linter: commands: 'py'"),
+        ({"linter": {"commands": {".py": "ruff ."}}}, "where the file goes"),
     ],
 )
 def test_what_cannot_be_chosen_is_an_error_by_name(options: dict[str, Any], says: str) -> None:
