@@ -291,6 +291,18 @@ class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given")
     by: str = "user"
 
 
+class ContradictionNoticed(Record, frozen=True, kw_only=True, tag="contradiction_noticed"):
+    """The correction `correction` goes against the earlier one, which had been learned.
+
+    `nats`: how much further from its teacher the earlier one's completions were after the update; None:
+    it was not measured, the records say so.
+    """
+
+    correction: str
+    earlier: str
+    nats: float | None = None
+
+
 class UpdateStarted(Record, frozen=True, kw_only=True, tag="update_started"):
     """An update, as data: with the weights it starts from, this determines the weights it ends in."""
 
@@ -382,6 +394,7 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     RuleAdded,
     RuleRemoved,
     CorrectionGiven,
+    ContradictionNoticed,
     UpdateStarted,
     UpdateApplied,
     UpdateRejected,

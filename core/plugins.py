@@ -31,6 +31,7 @@ BUILTINS = {
     "tools": "continualcode.plugins.tools",
     "feedback": "continualcode.plugins.feedback",
     "linter": "continualcode.plugins.feedback.linter",
+    "contradictions": "continualcode.plugins.feedback.contradictions",
     "rules": "continualcode.plugins.rules",
     "commands": "continualcode.plugins.commands",
     "rewind": "continualcode.plugins.rewind",
