@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from continualcode.eventlog import CONTENT, Text
+from continualcode.eventlog import CONTENT, Text, Tokens
 
 Json: TypeAlias = Any
 """Whatever JSON can hold."""
@@ -183,6 +183,18 @@ class Optimiser(Data, frozen=True):
     weight_decay: float = 0.0
     grad_clip: float = 1.0
     fresh: bool = True
+
+
+class PromptTokens(Data, frozen=True):
+    """Token ids stored as the head of an earlier sequence plus what was appended.
+
+    The sequence of sample s is its prompt and then its completion; this one is the first `shared`
+    ids of that (none where `after` is None) and then `tail`. So a session's log grows linearly.
+    """
+
+    after: str | None = None
+    shared: int = 0
+    tail: Tokens = b""
 
 
 Part: TypeAlias = Literal["sample", "demonstration", "anchor", "probe"]

@@ -19,14 +19,19 @@ from continualcode.core.data import (
     Json,
     Message,
     ModelInfo,
-    Objective,
-    Optimiser,
-    Part,
+    PromptTokens,
     SamplingParams,
     StopReason,
     ToolSpec,
     Verdict,
 )
+from continualcode.core.learning_events import ContradictionNoticed as ContradictionNoticed
+from continualcode.core.learning_events import CorrectionGiven as CorrectionGiven
+from continualcode.core.learning_events import ExampleRef as ExampleRef
+from continualcode.core.learning_events import UpdateApplied as UpdateApplied
+from continualcode.core.learning_events import UpdateFailed as UpdateFailed
+from continualcode.core.learning_events import UpdateRejected as UpdateRejected
+from continualcode.core.learning_events import UpdateStarted as UpdateStarted
 from continualcode.core.safety_events import SandboxChosen
 from continualcode.core.undo_events import Rewound, UpdateReverted, WorkspaceRecorded, WorkspaceRestored
 from continualcode.eventlog import F32, Record, Registry, Text, Tokens
@@ -41,42 +46,11 @@ class PluginInfo(Data, frozen=True):
     hooks: tuple[str, ...] = ()
 
 
-class PromptTokens(Data, frozen=True):
-    """Token ids stored as the head of an earlier sequence plus what was appended.
-
-    The sequence of sample s is its prompt and then its completion; this one is the first `shared`
-    ids of that (none where `after` is None) and then `tail`. So a session's log grows linearly.
-    """
-
-    after: str | None = None
-    shared: int = 0
-    tail: Tokens = b""
-
-
 class Rule(Data, frozen=True):
     """Calls that may run unasked: of `tool`, whose arguments include all of `arguments`, exactly."""
 
     tool: str
     arguments: Arguments = {}
-
-
-class ExampleRef(Data, frozen=True):
-    """A row of an update by reference: the sample that was wrong, and what the teacher was shown.
-
-    Rows that are no samples hold their `completion` as ids; `prompt` and `grammar` are None where they are
-    the sample's, as the temperature always is.
-    """
-
-    correction: str
-    sample: str
-    teacher: PromptTokens
-    weight: float = 1.0
-    part: Part = "sample"
-    guidance: float = 1.0
-    neutral: PromptTokens | None = None
-    grammar: Text | None = None
-    completion: Tokens = b""
-    prompt: PromptTokens | None = None
 
 
 # -- The session ---------------------------------------------------------------------------------------
@@ -270,95 +244,6 @@ class RuleRemoved(Record, frozen=True, kw_only=True, tag="rule_removed"):
     """The rule added by the record `rule_id` holds no longer."""
 
     rule_id: str
-
-
-# -- Learning ------------------------------------------------------------------------------------------
-
-
-class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):
-    """A sample was wrong, and why: what the teacher will be told (see the feedback type `kind`).
-
-    `retry` is the sample that got it right afterwards, where there is one: `solution` is the call in it.
-    """
-
-    kind: str
-    sample: str
-    call_id: str
-    feedback: Text = ""
-    solution: Call | None = None
-    environment: Text = ""
-    retry: Text = ""
-    by: str = "user"
-
-
-class ContradictionNoticed(Record, frozen=True, kw_only=True, tag="contradiction_noticed"):
-    """The correction `correction` goes against the earlier one, which had been learned.
-
-    `nats`: how much further from its teacher the earlier one's completions were after the update; None:
-    it was not measured, the records say so.
-    """
-
-    correction: str
-    earlier: str
-    nats: float | None = None
-
-
-class UpdateStarted(Record, frozen=True, kw_only=True, tag="update_started"):
-    """An update, as data: with the weights it starts from, this determines the weights it ends in."""
-
-    trainer: str
-    settings: dict[str, Json]
-    objective: Objective
-    optimiser: Optimiser
-    examples: tuple[ExampleRef, ...]
-    weights: str
-
-
-class UpdateApplied(Record, frozen=True, kw_only=True, tag="update_applied"):
-    """The weights moved. Digests after it, and what it looked like before the first and after the last step.
-
-    `advantages` (log T − log S) and both `divergences` (nats) have one array an example, one number a
-    completion token.
-    """
-
-    update: str
-    weights: str
-    optimiser: str
-    steps: int
-    loss: tuple[float, float]
-    divergence: tuple[float, float]
-    advantages: tuple[F32, ...]
-    divergences_before: tuple[F32, ...]
-    divergences_after: tuple[F32, ...]
-    metrics: dict[str, float] = {}
-    seconds: float = 0.0
-
-
-class UpdateRejected(Record, frozen=True, kw_only=True, tag="update_rejected"):
-    """An update ran, and its trainer did not stand by the result; the weights before it stand.
-
-    `metrics` are the figures that it was judged by. The corrections are not tried again.
-    """
-
-    update: str
-    why: Text
-    weights: str
-    steps: int
-    divergence: tuple[float, float]
-    metrics: dict[str, float] = {}
-    seconds: float = 0.0
-
-
-class UpdateFailed(Record, frozen=True, kw_only=True, tag="update_failed"):
-    """An update could not be planned or finished. The weights that stand are those before it.
-
-    `update` is None where it could not even be planned. The corrections are not tried again.
-    """
-
-    update: str | None
-    corrections: tuple[str, ...]
-    why: Text
-    weights: str
 
 
 # -- Plugins -------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from continualcode.core.data import Data, Message
+from continualcode.core.data import Data, Message, PromptTokens
 from continualcode.core.errors import ContentForgotten, UsageError
-from continualcode.core.events import PromptTokens, SampleTaken, UpdateStarted
+from continualcode.core.events import SampleTaken, UpdateStarted
 from continualcode.core.replay import plan_of
 from continualcode.core.transcript import Transcript, fold
 from continualcode.eventlog import Record, Registry, read, to_builtins

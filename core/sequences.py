@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from msgspec import UNSET
 
+from continualcode.core.data import PromptTokens
 from continualcode.core.errors import ContentForgotten
-from continualcode.core.events import PromptTokens, SampleTaken
+from continualcode.core.events import SampleTaken
 from continualcode.eventlog import pack_u32, unpack_u32
 
 

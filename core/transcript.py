@@ -8,7 +8,7 @@ model. Plugins get it to read; only the session applies records to it.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from continualcode.core.data import Arguments, Call, Message, SamplingParams, Slots, ToolSpec
+from continualcode.core.data import Arguments, Call, Message, PromptTokens, SamplingParams, Slots, ToolSpec
 from continualcode.core.errors import ContentForgotten, ReplayError, UpdateError, nearest
 from continualcode.core.events import (
     Compacted,
@@ -20,7 +20,6 @@ from continualcode.core.events import (
     InstructionsRead,
     NoteGiven,
     PromptSubmitted,
-    PromptTokens,
     Rule,
     RuleAdded,
     RuleRemoved,

@@ -1,11 +1,11 @@
 """Says so where a correction asks for what an earlier one denied: the model cannot keep both.
 
-This is the cheap look, at the records alone; `plugins/trainers/contradictions.py` measures on the weights. A
-correction is read as a wish: this call, not that one. The wanted call is the edited or approved one; else a
-tool that the words name, where they name exactly one that was not denied. Two wishes go against each other if
-one wants the denied tool of the other and denies its wanted one; or, both being about one tool, if one takes
-out of an argument the words that the other puts in, and puts in those that it takes out. And the situation
-must be the same: the same suffix of the path, and a file that the model had seen, or none.
+It looks at the records alone. A correction is read as a wish: this call, not that one. The wanted call is the
+edited or approved one; else a tool that the words name, where they name exactly one that was not denied.
+Two wishes go against each other if one wants the denied tool of the other and denies its wanted one; or, both
+being about one tool, if one takes out of an argument the words that the other puts in, and puts in those that
+it takes out. And the situation must be the same: the same suffix of the path, a file that the model had seen,
+or none.
 
 So what is reported is a contradiction; many that are not written down in this way are not reported.
 """
@@ -43,12 +43,11 @@ def wish(correction: CorrectionGiven, transcript: Transcript, answer: Call | Non
     if instead is None:
         return None
     path = denied.arguments.get("path")
-    known = isinstance(path, str)
     return Wish(
         denied,
         instead,
-        PurePosixPath(path).suffix if known else None,
-        known and path in transcript.mark(correction.seq).seen,
+        PurePosixPath(path).suffix if isinstance(path, str) else None,
+        path in transcript.mark(correction.seq).seen,
     )
 
 

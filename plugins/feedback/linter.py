@@ -29,7 +29,7 @@ from continualcode.core.config import options as checked
 from continualcode.core.data import Call, Slots, ToolResult
 from continualcode.core.errors import ConfigError, UsageError
 from continualcode.core.events import CorrectionGiven, Rule, RuleAdded, ToolRan, ToolStarted
-from continualcode.core.protocols import FeedbackType
+from continualcode.core.protocols import FeedbackType, Sandbox
 from continualcode.core.review import Question, matches, strongest
 from continualcode.core.session import Session
 from continualcode.core.transcript import Transcript
@@ -159,7 +159,7 @@ class Linter:
         assert self.options is not None
         text = command.replace("{path}", shlex.quote(f"./{path}"))
         call = Call(tool="bash", arguments={"command": text, "timeout": self.options.seconds})
-        context = _Quiet(session.workspace, session.cancelled)
+        context = _Quiet(session.workspace, session.sandbox, session.cancelled)
         if _forbidden(call, session):
             return None
         result = session.first("run_tool", call=call, context=context)
@@ -183,8 +183,9 @@ class Linter:
 class _Quiet:
     """A ToolContext whose output nobody is shown: nobody asked for this command."""
 
-    def __init__(self, workspace: Workspace, cancelled: threading.Event) -> None:
+    def __init__(self, workspace: Workspace, sandbox: Sandbox, cancelled: threading.Event) -> None:
         self.workspace = workspace
+        self.sandbox = sandbox
         self.cancelled = cancelled
 
     def show(self, text: str) -> None:

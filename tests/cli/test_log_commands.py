@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from continualcode.core import engine
-from continualcode.core.data import Call, SamplingParams
-from continualcode.core.events import (
-    DecisionMade,
-    PromptSubmitted,
-    PromptTokens,
-    SampleTaken,
-    ToolProposed,
-    event_registry,
-)
+from continualcode.core.data import Call, PromptTokens, SamplingParams
+from continualcode.core.events import DecisionMade, PromptSubmitted, SampleTaken, ToolProposed, event_registry
 from continualcode.core.review import Answer
 from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI, open_scripted

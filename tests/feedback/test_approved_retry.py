@@ -49,7 +49,7 @@ def test_the_teacher_is_told_the_call_and_no_words(play: Play, given: Given) -> 
     started = list(session.transcript.updates.values())[-1]
     (row,) = [e for e in started.examples if e.correction == again.id][:1]
     told = bytes(session.transcript.expand(row.teacher)).decode()
-    assert "This is what the user wanted instead" in told
+    assert "This is what I want instead" in told
     assert session.policy.format_call(LINES) in told
     assert WORDS not in told
 

@@ -10,12 +10,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continualcode.core.data import Arguments, Call, FileChange, SamplingParams, ToolSpec
+from continualcode.core.data import Arguments, Call, FileChange, PromptTokens, SamplingParams, ToolSpec
 from continualcode.core.events import (
     CorrectionGiven,
     DecisionMade,
     PromptSubmitted,
-    PromptTokens,
     SampleTaken,
     ToolProposed,
     ToolRan,

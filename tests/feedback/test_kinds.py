@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continualcode.core.data import Arguments, Call, Objective, Optimiser, SamplingParams, Slots
+from continualcode.core.data import Arguments, Call, Objective, Optimiser, PromptTokens, SamplingParams, Slots
 from continualcode.core.events import (
     CorrectionGiven,
     DecisionMade,
     NoteGiven,
     PromptSubmitted,
-    PromptTokens,
     SampleTaken,
     ToolProposed,
     ToolRan,
