@@ -20,7 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def line(plain: dict[str, Any]) -> str:
     """One event: its number, the time of day, its type, and its fields, long ones cut.
 
-    `of` is among them where the event came in by a merge or a fork: which log and event it was first.
+    `of` is among them where the event came in by a merge or a fork: which log and event it was first; and
+    `gone=yes` where contents were forgotten.
     """
     fields = "  ".join(f"{k}={_short(_text(v))}" for k, v in _fields(plain))
     return f"{plain['seq']:>5}  {plain['ts'][11:19]}  {plain['t']:<18}  {fields}".rstrip()
@@ -40,7 +41,8 @@ def full(plain: dict[str, Any]) -> str:
 
 
 def _fields(plain: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(k, v) for k, v in plain.items() if k not in _HEADER and v not in (None, [], {}, "")]
+    shown = ((k, "yes" if k == "gone" else v) for k, v in plain.items() if k not in _HEADER)
+    return [(k, v) for k, v in shown if v not in (None, [], {}, "")]
 
 
 def _text(value: Any) -> str:

@@ -166,6 +166,18 @@ def test_forget_removes_a_blob_and_the_log_verifies(log: Path) -> None:
     assert cc("log", "forget", log)[0] == 2
 
 
+def test_forget_takes_a_text_out_and_names_what_lost_contents(log: Path) -> None:
+    code, out, _ = cc("log", "forget", log, "--text", "the Test", "--json")
+    assert (code, json.loads(out)["events"], json.loads(out)["updates"]) == (0, [0, 1], [])
+    assert b"Test" not in log.read_bytes()
+    assert cc("log", "verify", log)[0] == 0
+    assert "text=Fix «gone»" in cc("log", "show", log)[1]
+    code, out, _ = cc("log", "forget", log, "--seq", 4)
+    assert (code, out) == (0, "1 events lost contents: 4\n")
+    code, _, err = cc("log", "forget", log, "--seq", 3)
+    assert (code, "event 3 is not there, or holds no text" in err) == (2, True)
+
+
 def test_export_gives_rows_that_datasets_loads(log: Path, tmp_path: Path) -> None:
     code, out, _ = cc("log", "export", log)
     (row,) = [json.loads(line) for line in out.splitlines()]

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from continualcode.core import engine
 from continualcode.core.data import Call, UpdatePlan
 from continualcode.core.errors import ContentForgotten, UsageError
-from continualcode.core.events import PromptSubmitted, SampleTaken, UpdateStarted, event_registry
+from continualcode.core.events import (
+    BUILTIN_EVENTS,
+    PromptSubmitted,
+    SampleTaken,
+    UpdateStarted,
+    event_registry,
+)
 from continualcode.core.forgetting import forget_contents
 from continualcode.core.plugins import Plugins
 from continualcode.core.replay import Replayer, plan_of, trainers_of
@@ -22,6 +28,7 @@ from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import fold
 from continualcode.eventlog import Record, merge, read, unpack_u32, verify
+from continualcode.eventlog.record import HEADER_FIELDS
 
 SECRET = "tangerine 47"
 NO = Answer(verdict="deny", reason="No.")
@@ -145,6 +152,30 @@ def test_forks_and_merges_keep_it_forgotten(log: Path) -> None:
     for name in ("later.jsonl", "both.jsonl"):
         assert verify(log.with_name(name)).ok
         assert nowhere(log.with_name(name), SECRET)
+
+
+NO_CONTENT = {
+    "after", "before", "by", "call_id", "correction", "earlier", "grammar", "hook", "how", "kind", "line",
+    "missing", "name", "offer", "optimiser", "path", "plugin", "product", "retry", "rewound", "rule_id",
+    "sample", "sha256", "trainer", "tree", "update", "weights", "workspace",
+}  # fmt: skip
+"""Text fields of built-in records that name something: ids, digests, paths, versions, words of ours."""
+
+
+@pytest.mark.parametrize("kind", BUILTIN_EVENTS, ids=lambda kind: kind.__name__)
+def test_each_text_of_a_record_is_contents_or_names_something(kind: type[Record]) -> None:
+    """Words of a user, a model or a tool are `Text`, so that they can be forgotten."""
+    ours = {("session_ended", "reason"), ("workspace_recorded", "why")}
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    plain = {
+        field.name
+        for field in info.fields
+        if field.name not in HEADER_FIELDS
+        for member in getattr(field.type, "types", (field.type,))
+        if isinstance(member, msgspec.inspect.StrType)
+    }
+    assert {name for name in plain - NO_CONTENT if (info.tag, name) not in ours} == set()
 
 
 INPUTS = st.lists(

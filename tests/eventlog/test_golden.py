@@ -1,6 +1,7 @@
 """Logs of every format version, committed as bytes: what could be read once can be read for ever."""
 
 import importlib.util
+import json
 import math
 import shutil
 from pathlib import Path
@@ -61,6 +62,20 @@ def test_the_writer_still_writes_format_1_to_the_byte(tmp_path: Path) -> None:
     make.version_1(tmp_path / "v1.jsonl")
     for path in segment_paths(tmp_path / "v1.jsonl"):
         assert path.read_bytes() == (GOLDEN / path.name).read_bytes()
+
+
+def test_a_log_that_lost_contents_verifies_and_says_which() -> None:
+    path = GOLDEN / "forgotten.jsonl"
+    assert (verify(path).ok, verify(path).events) == (True, 2)
+    first, second = (json.loads(r.raw) for r in read(path, Registry()) if isinstance(r, Opaque))
+    assert (first["text"], first["ids"], "salt" in first, len(first["gone"])) == (
+        "my password is «gone»",
+        "",
+        False,
+        16,
+    )
+    assert (second["text"], second["ids"], len(second["salt"])) == ("kept", "BAAAAA==", 16)
+    assert "gone" not in second
 
 
 def test_a_newer_writers_log_is_readable_and_what_is_unknown_is_kept(registry: Registry) -> None:

@@ -2,9 +2,9 @@
 
     python tests/eventlog/golden/make.py FOLDER
 
-`v1.jsonl` is what format 1 looks like. `newer.jsonl` is format 1 as a later product may write it: types and
-versions that this one does not know, and fields that it has never heard of. `format2.jsonl` says that it
-is of a format that this version cannot read.
+`v1.jsonl` is what format 1 looks like; `forgotten.jsonl` too, with contents, some of them gone. `newer.jsonl`
+is format 1 as a later product may write it: types and versions that this one does not know, and fields of
+which it has never heard. `format2.jsonl` says that it is of a format that this version cannot read.
 """
 
 import itertools
@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from continualcode.eventlog import LogWriter, Opaque, pack_f32, pack_u32
+from continualcode.eventlog import LogWriter, Opaque, Record, Registry, Text, Tokens, pack_f32, pack_u32
+from continualcode.eventlog.erase import erase
 from continualcode.eventlog.line import GENESIS, chain, seal
 from continualcode.eventlog.testing import Note, Sample, example_registry
 
@@ -48,6 +49,23 @@ def version_1(path: Path) -> None:
             log.append(Note(text=text))
 
 
+class Said(Record, frozen=True, kw_only=True, tag="said"):
+    """What is said can be forgotten."""
+
+    text: Text
+    ids: Tokens = b""
+
+
+def forgotten(path: Path) -> None:
+    """Two lines with contents, of which the first has lost them. Its salts are random."""
+    registry = Registry()
+    registry.register(Said)
+    with LogWriter.create(path, registry, log_id="0f0f0f0f0f0f", clock=clock()) as log:
+        log.append(Said(text="my password is tangerine", ids=pack_u32([1, 2, 3])))
+        log.append(Said(text="kept", ids=pack_u32([4])))
+    erase(path, registry, {0: lambda marker, text: text.replace("tangerine", marker)})
+
+
 def newer(path: Path) -> None:
     """Bodies as another product version writes them."""
     rest = b'"ts":"2027-01-01T00:00:00.000000Z","id":"fffffffffff0-%d","cause":null'
@@ -77,6 +95,7 @@ def format_2(path: Path) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     version_1(folder / "v1.jsonl")
+    forgotten(folder / "forgotten.jsonl")
     newer(folder / "newer.jsonl")
     format_2(folder / "format2.jsonl")
     for sidecar in folder.glob("*.ack"):
