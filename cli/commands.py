@@ -13,6 +13,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "continualcode.cli.sessions:sessions",
         "The sessions of this project, the last one first; `cc run --resume NAME` goes on with one.",
     ),
+    "rules": (
+        "continualcode.cli.rules:rules",
+        "Calls that need no approval in this project: list, explain, add, remove.",
+    ),
     "replay": (
         "continualcode.cli.replay:replay",
         "Train again from LOG and the base model alone, through the same trainer.",

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session runs. `approvals` = reads lets tools that cannot change anything run unasked.
+    """How a session runs. `approvals`: what runs unasked (plugins/approvals): ask, reads, sandbox, or plan.
 
     `snapshots`: record the workspace before and after each tool that can change it, so that /undo can put
     files back.
@@ -44,7 +44,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     train: bool = True
     max_turns: int = 20
-    approvals: Literal["ask", "reads"] = "ask"
+    approvals: Literal["ask", "reads", "sandbox", "plan"] = "ask"
     instructions: str = ""
     snapshots: bool = True
 

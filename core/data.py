@@ -64,13 +64,15 @@ class ToolSpec(Data, frozen=True):
     """What a tool is called, what it does in one line, and the JSON schema of its arguments.
 
     `reads_only`: cannot change anything, so modes that only ask about changes may let it run.
-    `ends_turn`: a call of it answers the user (the built-in `reply`); no approval is asked.
+    `confined`: does nothing but through `context.workspace` and `context.sandbox`, so that the mode `sandbox`
+    may let it run. `ends_turn`: a call of it answers the user (the built-in `reply`); no approval is asked.
     """
 
     name: str
     description: str
     parameters: dict[str, Json]
     reads_only: bool = False
+    confined: bool = False
     ends_turn: bool = False
 
 

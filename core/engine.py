@@ -30,7 +30,7 @@ from continualcode.core.events import (
 from continualcode.core.plugins import failure
 from continualcode.core.protocols import Policy
 from continualcode.core.replay import reference
-from continualcode.core.review import Question, Ruling, always_rule, strongest
+from continualcode.core.review import Question, Ruling, always_rule, rule_id, strongest
 from continualcode.core.schema import check_arguments, normalise_arguments
 from continualcode.core.session import Session
 from continualcode.eventlog import LogError, Record, pack_f32, pack_u32, unpack_f32, unpack_u32
@@ -194,7 +194,7 @@ def decide(session: Session, proposed: ToolProposed) -> DecisionMade:
             call_id=proposed.id, verdict=ruling.verdict, by=ruling.by, reason=ruling.reason
         )
         return noticed(session, session.append(decision, cause=proposed.id))
-    always = always_rule(call, tool.spec)
+    always = always_rule(call, tool.spec, session.workspace)
     try:
         preview = tool.preview(call.arguments, session)
     except Exception as error:
@@ -207,7 +207,7 @@ def decide(session: Session, proposed: ToolProposed) -> DecisionMade:
         session.ui.message(f"these arguments cannot run: {wrong}")
         answer = session.ui.review(question, session)
     if answer.always and answer.verdict == "allow":
-        session.append(RuleAdded(rule=always, by=answer.by), cause=proposed.id)
+        session.append(RuleAdded(rule=always, by=answer.by, rule_id=rule_id(always)), cause=proposed.id)
     decision = session.append(
         DecisionMade(
             call_id=proposed.id,

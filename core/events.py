@@ -32,7 +32,7 @@ from continualcode.core.learning_events import UpdateApplied as UpdateApplied
 from continualcode.core.learning_events import UpdateFailed as UpdateFailed
 from continualcode.core.learning_events import UpdateRejected as UpdateRejected
 from continualcode.core.learning_events import UpdateStarted as UpdateStarted
-from continualcode.core.safety_events import SandboxChosen
+from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.undo_events import Rewound, UpdateReverted, WorkspaceRecorded, WorkspaceRestored
 from continualcode.eventlog import F32, Record, Registry, Text, Tokens
 
@@ -47,10 +47,14 @@ class PluginInfo(Data, frozen=True):
 
 
 class Rule(Data, frozen=True):
-    """Calls that may run unasked: of `tool`, whose arguments include all of `arguments`, exactly."""
+    """Calls of `tool` that may run unasked: with all of `arguments`, exactly; on a path that fits the pattern
+    `path`; whose command, each one of them in the line, begins with the words of `prefix`.
+    """
 
     tool: str
     arguments: Arguments = {}
+    path: str | None = None
+    prefix: tuple[str, ...] = ()
 
 
 # -- The session ---------------------------------------------------------------------------------------
@@ -234,14 +238,15 @@ class ContextCleared(Record, frozen=True, kw_only=True, tag="context_cleared"):
 
 
 class RuleAdded(Record, frozen=True, kw_only=True, tag="rule_added"):
-    """Calls that match `rule` need no approval from here on."""
+    """Calls that match `rule` need no approval from here on. Its id is `rule_id`, or else this record's."""
 
     rule: Rule
     by: str = "user"
+    rule_id: str = ""
 
 
 class RuleRemoved(Record, frozen=True, kw_only=True, tag="rule_removed"):
-    """The rule added by the record `rule_id` holds no longer."""
+    """The rule `rule_id` holds no longer."""
 
     rule_id: str
 
@@ -260,7 +265,7 @@ class PluginFailed(Record, frozen=True, kw_only=True, tag="plugin_failed"):
 BUILTIN_EVENTS: tuple[type[Record], ...] = (
     SessionStarted,
     SessionResumed,
-    SandboxChosen,
+    SafetyChosen,
     ToolsOffered,
     SessionEnded,
     ContextBuilt,

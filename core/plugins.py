@@ -32,7 +32,7 @@ BUILTINS = {
     "feedback": "continualcode.plugins.feedback",
     "linter": "continualcode.plugins.feedback.linter",
     "contradictions": "continualcode.plugins.feedback.contradictions",
-    "rules": "continualcode.plugins.rules",
+    "approvals": "continualcode.plugins.approvals",
     "commands": "continualcode.plugins.commands",
     "rewind": "continualcode.plugins.rewind",
     "sdpo": "continualcode.plugins.trainers.sdpo",

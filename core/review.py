@@ -5,13 +5,20 @@ denied, with its error as the reason; where nobody has an opinion the user is as
 may change the arguments, add a rule, or say that nothing is to be learned from it.
 """
 
+import glob
+import hashlib
+import json
+import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
 
 from continualcode.core.data import Arguments, Call, Data, Json, ToolSpec, Verdict
+from continualcode.core.errors import UsageError
 from continualcode.core.events import Rule
+from continualcode.core.workspace import Workspace
 
 _STRENGTH: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 
@@ -57,29 +64,41 @@ def strongest(rulings: Iterable[Ruling]) -> Ruling:
     return max(rulings, key=lambda ruling: _STRENGTH[ruling.verdict], default=Ruling(verdict="ask"))
 
 
-def matches(rule: Rule, call: Call) -> bool:
-    """Whether `rule` covers `call`: the same tool, and every argument that the rule names is equal.
+def always_rule(call: Call, spec: ToolSpec, workspace: Workspace) -> Rule:
+    """What "always" would grant for this call: no more than the person can see on the screen (`grants`).
 
-    Equal as JSON: True is not 1, and 1 is not 1.0.
-    """
-    given = call.arguments
-    return rule.tool == call.tool and all(
-        name in given and _json(given[name]) == _json(value) for name, value in rule.arguments.items()
-    )
-
-
-def always_rule(call: Call, spec: ToolSpec) -> Rule:
-    """What "always" would grant for this call: no more than the person can see on the screen.
-
-    A tool that only reads: the tool. One that works on a path: the tool on that path. Anything else
-    (a shell command): exactly these arguments.
+    A tool that only reads: the tool. One that works on a path: the tool on the file that it leads to.
+    Anything else (a shell command): exactly these arguments.
     """
     if spec.reads_only:
         return Rule(tool=call.tool)
-    if "path" in call.arguments:
-        return Rule(tool=call.tool, arguments={"path": call.arguments["path"]})
+    with suppress(UsageError):
+        if isinstance(path := call.arguments.get("path"), str):
+            return Rule(tool=call.tool, path=glob.escape(workspace.relative(path)))
     return Rule(tool=call.tool, arguments=call.arguments)
 
 
-def _json(value: Json) -> bytes:
-    return msgspec.json.encode(value, order="deterministic")
+def rule_id(rule: Rule) -> str:
+    """A rule's name, by what it says: the same rule has the same one everywhere."""
+    return hashlib.sha256(msgspec.json.encode(rule, order="deterministic")).hexdigest()[:8]
+
+
+def grants(rule: Rule | None) -> str:
+    """What a rule lets through, in words, with nothing in them that is not seen on a screen.
+
+    >>> grants(Rule(tool="bash", prefix=("git", "log")))
+    'bash commands that begin with: git log'
+    """
+    if rule is None:
+        return "nothing"
+    named = [f"{name}={_shown(value)}" for name, value in rule.arguments.items()]
+    if rule.path is not None:
+        named.append(f"path={_shown(rule.path)}")
+    if rule.prefix:
+        named.append("commands that begin with: " + " ".join(map(shlex.quote, rule.prefix)))
+    return f"{rule.tool} {' '.join(named)}" if named else f"every {rule.tool}"
+
+
+def _shown(value: Json) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

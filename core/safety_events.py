@@ -1,4 +1,4 @@
-"""The facts of safety: what encloses commands.
+"""The facts of safety: how calls are decided, and what encloses commands.
 
 Part of `core.events`, in a file of its own.
 """
@@ -6,12 +6,13 @@ Part of `core.events`, in a file of its own.
 from continualcode.eventlog import Record
 
 
-class SandboxChosen(Record, frozen=True, kw_only=True, tag="sandbox_chosen"):
-    """What encloses the commands of this session from here on, and what they may do (`line`).
+class SafetyChosen(Record, frozen=True, kw_only=True, tag="safety_chosen"):
+    """From here on: the mode of approvals, and what encloses commands and lets them do (`line`).
 
     `missing` says why nothing encloses them; empty: something does.
     """
 
-    name: str
+    approvals: str
+    sandbox: str
     line: str
     missing: str = ""

@@ -38,6 +38,7 @@ from continualcode.core.events import (
 )
 from continualcode.core.protocols import FeedbackType
 from continualcode.core.rewind import FileChanges, Mark, Step
+from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.sequences import expanded, require_ids, shortened
 from continualcode.core.undo_events import (
     Rewound,
@@ -102,6 +103,7 @@ class Transcript:
         self.weights = ""
         self.workspace = ""
         self.rules: dict[str, Rule] = {}
+        self.safety: SafetyChosen | None = None
         self.seen: dict[str, str] = {}
         self.instructions: dict[str, InstructionsRead] = {}
         """What was read last of each AGENTS.md, by path; an empty text: it is gone."""
@@ -311,7 +313,9 @@ class Transcript:
                 if self.messages and self.messages[-1].role == "assistant":
                     self.messages.append(Message(role="tool", text="Interrupted by the user."))
             case RuleAdded():
-                self.rules[record.id] = record.rule
+                self.rules[record.rule_id or record.id] = record.rule
+            case SafetyChosen():
+                self.safety = record
             case RuleRemoved():
                 self.rules.pop(record.rule_id, None)
             case CorrectionGiven():

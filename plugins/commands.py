@@ -7,6 +7,7 @@ from continualcode import hookimpl
 from continualcode.core.errors import UsageError, nearest
 from continualcode.core.events import ContextCleared, NoteGiven, RuleRemoved, UpdateApplied
 from continualcode.core.protocols import Command
+from continualcode.core.review import grants
 from continualcode.core.session import Session
 
 
@@ -74,9 +75,7 @@ def rules(argument: str, session: Session) -> str:
         raise UsageError(f"/rules {argument}: give nothing, or: remove ID")
     if not held:
         return "No rules: every call is asked about. Answer a question with `a` to add one."
-    return "\n".join(
-        f"{i}  always allow {rule.tool} {rule.arguments or ''}".rstrip() for i, rule in held.items()
-    )
+    return "\n".join(f"{key}  always allow {grants(rule)}" for key, rule in held.items())
 
 
 def clear(argument: str, session: Session) -> str:

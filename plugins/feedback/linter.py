@@ -30,7 +30,7 @@ from continualcode.core.data import Call, Slots, ToolResult
 from continualcode.core.errors import ConfigError, UsageError
 from continualcode.core.events import CorrectionGiven, Rule, RuleAdded, ToolRan, ToolStarted
 from continualcode.core.protocols import FeedbackType, Sandbox
-from continualcode.core.review import Question, matches, strongest
+from continualcode.core.review import Question, rule_id, strongest
 from continualcode.core.session import Session
 from continualcode.core.transcript import Transcript
 from continualcode.core.workspace import Workspace
@@ -142,9 +142,9 @@ class Linter:
         call = Call(tool="bash", arguments={"command": command})
         if command in self._refused or "bash" not in session.tools:
             return False, ()
-        if any(matches(rule, call) for rule in session.transcript.rules.values()):
-            return True, ()
         rule = Rule(tool=call.tool, arguments=call.arguments)
+        if rule in session.transcript.rules.values():
+            return True, ()
         why = "the linter, as configured in [feedback.linter]: to be run before and after each such change"
         question = Question(call_id="", call=call, preview=command, reason=why, always=rule)
         answer = None if _forbidden(call, session) else session.ui.review(question, session)
@@ -152,7 +152,7 @@ class Linter:
             self._refused.add(command)
             session.ui.message(f"The linter will not run in this session: {command}")
             return False, ()
-        return True, (RuleAdded(rule=rule),)
+        return True, (RuleAdded(rule=rule, rule_id=rule_id(rule)),)
 
     def _find(self, command: str, path: str, session: Session) -> list[Finding] | None:
         """The findings in a file; None, said once a session, where the linter does not work."""

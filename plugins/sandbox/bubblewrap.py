@@ -31,9 +31,13 @@ class Bubblewrap:
         self._workspace, self._log, self._options = workspace.resolve(), log.resolve(), options
         self._program = outside(self._workspace, "bwrap")
 
-    @cached_property
+    @property
     def missing(self) -> str:
         """Why it cannot be used here, and what to do; empty where it works. Tried once, for real."""
+        return self._missing
+
+    @cached_property
+    def _missing(self) -> str:
         if self._program is None:
             return f"there is no bwrap: {_INSTALL}"
         if why := places.too_wide(self._workspace):

@@ -26,6 +26,7 @@ from continualcode.plugins.tools.text import (
 EDIT = ToolSpec(
     name="edit",
     description="Replace one exact piece of text in a file.",
+    confined=True,
     parameters=flat_schema(
         {
             "path": ("string", "the file"),
@@ -37,6 +38,7 @@ EDIT = ToolSpec(
 EDIT_LINES = ToolSpec(
     name="edit_lines",
     description="Replace lines start_line to end_line of a file that you have read.",
+    confined=True,
     parameters=flat_schema(
         {
             "path": ("string", "the file"),

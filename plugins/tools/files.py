@@ -31,6 +31,7 @@ MAX_CHARACTERS = 8000
 READ = ToolSpec(
     name="read",
     description="Show a file with line numbers.",
+    confined=True,
     parameters=flat_schema(
         {"path": ("string", "the file")},
         {"start_line": ("integer", "first line to show"), "end_line": ("integer", "last line to show")},
@@ -40,6 +41,7 @@ READ = ToolSpec(
 WRITE = ToolSpec(
     name="write",
     description="Create a file, or replace a whole file that you have read.",
+    confined=True,
     parameters=flat_schema(
         {"path": ("string", "the file"), "content": ("string", "all that the file shall hold")}
     ),

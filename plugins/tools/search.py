@@ -22,12 +22,14 @@ SECONDS = 10.0
 GLOB = ToolSpec(
     name="glob",
     description="List the files that match a pattern, such as **/*.py.",
+    confined=True,
     parameters=flat_schema({"pattern": ("string", "file pattern; ** is any folder")}),
     reads_only=True,
 )
 GREP = ToolSpec(
     name="grep",
     description="Find the lines that match a regular expression.",
+    confined=True,
     parameters=flat_schema(
         {"pattern": ("string", "regular expression")},
         {"path": ("string", "file or folder to search; default all")},

@@ -54,6 +54,7 @@ SET: Mapping[str, str] = {
 BASH = ToolSpec(
     name="bash",
     description="Run a shell command in the workspace.",
+    confined=True,
     parameters=flat_schema(
         {"command": ("string", "the command")},
         {"timeout": ("integer", f"seconds it may take; default {DEFAULT_SECONDS}, at most {MAX_SECONDS}")},

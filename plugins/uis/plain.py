@@ -19,9 +19,9 @@ import msgspec
 
 from continualcode import hookimpl
 from continualcode.core.data import Arguments
-from continualcode.core.events import NoteGiven, Rule
+from continualcode.core.events import NoteGiven
 from continualcode.core.protocols import UI
-from continualcode.core.review import Answer, Question
+from continualcode.core.review import Answer, Question, grants
 from continualcode.core.schema import check_arguments
 from continualcode.core.session import Session
 from continualcode.plugins.uis.screen import Screen, indented
@@ -157,22 +157,6 @@ class PlainUI(Screen):
     def _input(self, prompt: str) -> str:
         self._clear()
         return input(prompt)
-
-
-def grants(rule: Rule | None) -> str:
-    """What a rule lets through, in words: no more than the person can see.
-
-    >>> grants(Rule(tool="bash", arguments={"command": "ls"}))
-    'bash command="ls"'
-    """
-    if rule is None:
-        return "nothing"
-    if not rule.arguments:
-        return f"every {rule.tool}"
-    exact = ", ".join(
-        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in rule.arguments.items()
-    )
-    return f"{rule.tool} {exact}"
 
 
 def edit(text: str) -> str:

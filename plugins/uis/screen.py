@@ -27,7 +27,7 @@ from continualcode.core.events import (
     UpdateRejected,
     UpdateStarted,
 )
-from continualcode.core.safety_events import SandboxChosen
+from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.session import Session
 from continualcode.eventlog import Record
 
@@ -55,7 +55,7 @@ class Screen:
         match record:
             case SessionStarted() | SessionResumed():
                 self._start(record, session)
-            case SandboxChosen():
+            case SafetyChosen():
                 self.say(f"commands: {record.line}", "yellow" if record.missing else "dim")
             case SampleTaken():
                 self._clear()

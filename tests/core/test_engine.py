@@ -129,7 +129,7 @@ def test_always_adds_a_rule_that_decides_the_next_such_call(workspace: Path) -> 
     ran(open_scripted(workspace, [READ, READ], ui=ui))
     decisions = [e for e in ui.events if isinstance(e, DecisionMade)]
     (rule,) = (e for e in ui.events if isinstance(e, RuleAdded))
-    assert [d.by for d in decisions] == ["user", f"rule:{rule.id}"]
+    assert [d.by for d in decisions] == ["user", f"rule:{rule.rule_id}"]
     assert len(ui.questions) == 1
 
 

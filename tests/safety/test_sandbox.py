@@ -8,7 +8,7 @@ import pytest
 
 from continualcode.core.config import Config
 from continualcode.core.data import ToolResult
-from continualcode.core.safety_events import SandboxChosen
+from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.testing import ScriptedUI, open_scripted
 from continualcode.core.workspace import RunContext, Workspace
 from continualcode.plugins.sandbox import make_sandbox
@@ -166,8 +166,8 @@ def test_it_can_be_turned_off(tmp_path: Path) -> None:
 def test_the_log_says_what_encloses_commands(root: Path) -> None:
     ui = ScriptedUI()
     session = open_scripted(root, ui=ui)
-    (chosen,) = [e for e in ui.events if isinstance(e, SandboxChosen)]
-    assert (chosen.name, chosen.line, chosen.missing) == (
+    (chosen,) = [e for e in ui.events if isinstance(e, SafetyChosen)]
+    assert (chosen.sandbox, chosen.line, chosen.missing) == (
         session.sandbox.name,
         session.sandbox.line,
         session.sandbox.missing,
@@ -179,7 +179,7 @@ def test_a_session_without_one_says_so(root: Path) -> None:
     ui = ScriptedUI()
     config = Config(model={"name": "test:policy"}, sandbox={"name": "none"})
     open_scripted(root, ui=ui, config=config).close("quit")
-    (chosen,) = [e for e in ui.events if isinstance(e, SandboxChosen)]
+    (chosen,) = [e for e in ui.events if isinstance(e, SafetyChosen)]
     assert chosen.line == "none: commands run with your rights (it is turned off (sandbox.name = none))"
 
 

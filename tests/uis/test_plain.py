@@ -94,7 +94,8 @@ def test_the_question_says_what_always_would_grant(project: Path) -> None:
     child.expect(QUESTION)
     child.sendline("s")
     end(child)
-    assert [r["rule"] for r in records(project, "rule_added")] == [{"tool": "read", "arguments": {}}]
+    (rule,) = (r["rule"] for r in records(project, "rule_added"))
+    assert rule == {"tool": "read", "arguments": {}, "path": None, "prefix": []}
     assert not records(project, "correction_given")
 
 

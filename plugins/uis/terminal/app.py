@@ -12,11 +12,11 @@ from rich.text import Text
 
 from continualcode.core.data import Arguments, Call
 from continualcode.core.events import NoteGiven
-from continualcode.core.review import Answer, Question
+from continualcode.core.review import Answer, Question, grants
 from continualcode.core.schema import check_arguments
 from continualcode.core.session import Session
 from continualcode.eventlog import Record
-from continualcode.plugins.uis.plain import edit, grants
+from continualcode.plugins.uis.plain import edit
 from continualcode.plugins.uis.terminal import help as help_page
 from continualcode.plugins.uis.terminal import review
 from continualcode.plugins.uis.terminal.arguments import edit_fields
