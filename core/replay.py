@@ -111,8 +111,9 @@ def plan_of(started: UpdateStarted, transcript: Transcript) -> UpdatePlan:
         examples = tuple(example_of(ref, transcript) for ref in started.examples)
     except ContentForgotten as error:
         raise ContentForgotten(
-            f"update {started.id} (event {started.seq}) cannot be rebuilt any more: {error}. What is before "
-            "it can: end there (--until SEQ), or begin a session there (cc run --fork LOG@SEQ)"
+            f"update {started.id} (event {started.seq}) cannot be rebuilt any more: {error}. End before it "
+            "(--until SEQ), leave its corrections out (--without SEQ), or begin a session from before it "
+            "(cc run --fork LOG@SEQ)"
         ) from error
     return UpdatePlan(
         trainer=started.trainer,
