@@ -36,6 +36,7 @@ def configuration(
     model: str | None = None,
     ui: dict[str, Any] | None = None,
     train: bool = True,
+    yes: bool = False,
     recorded: dict[str, Any] | None = None,
     modules: tuple[str, ...] = (),
     disable: tuple[str, ...] = (),
@@ -49,8 +50,8 @@ def configuration(
         over["model"] = {"name": model} if model else recorded
     if ui:
         over["ui"] = ui
-    if not train:
-        over["session"] = {"train": False}
+    if not train or yes:
+        over["session"] = {**({} if train else {"train": False}), **({"approvals": "sandbox"} if yes else {})}
     if modules or disable:
         over["plugins"] = {"modules": list(modules), "disable": list(disable)}
     return load(project=project, user=user_config_path("continualcode"), sets=sets, over=over)
@@ -86,11 +87,14 @@ def first_time(project: Path) -> None:
 
 @click.command()
 @click.argument("workspace", type=click.Path(file_okay=False, path_type=Path), required=False)
-@click.option("--ui", metavar="NAME", help="terminal (default), plain, script, or a plugin's.")
+@click.option("--ui", metavar="NAME", help="terminal (default), plain, json, script, or a plugin's.")
 @click.option(
     "--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run this TOML unattended."
 )
 @click.option("--prompt", metavar="TEXT", help="One prompt, then end.")
+@click.option(
+    "--yes", is_flag=True, help="Ask about nothing that stays in the sandbox; refused where there is none."
+)
 @click.option("--no-train", is_flag=True, help="Record corrections, but learn nothing.")
 @click.option("--log", "log_path", type=click.Path(path_type=Path), help="Where to write the log.")
 @click.option(
@@ -111,6 +115,7 @@ def run(
     ui: str | None,
     script: Path | None,
     prompt: str | None,
+    yes: bool,
     no_train: bool,
     log_path: Path | None,
     resume: str | None,
@@ -124,6 +129,9 @@ def run(
 
     Approve, edit or deny each tool call. A denial carries a correction: the model learns from it at
     once, and tries again with the new weights. Everything is in the log.
+
+    Exit codes: 0 done; with --prompt, 1 if the model did not come to an answer; 2 asked for wrongly;
+    130 interrupted.
     """
     from continualcode.cli.starting import Beginning, beginning
     from continualcode.core import engine
@@ -146,6 +154,7 @@ def run(
             model=model,
             ui=chosen,
             train=not no_train,
+            yes=yes,
             recorded=None if named else begin.model,
             modules=modules,
             disable=disable,
@@ -163,17 +172,21 @@ def run(
             ui=screen,
         )
         session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
-        reason = "failed"
+        reason, answered = "failed", True
         try:
             if prompt is None:
                 engine.run(session)
             else:
                 engine.ask(session, prompt)
+                last = next(reversed(session.transcript.proposals.values()), None)
+                answered = last is not None and engine.ends_turn(session, last)
             reason = "quit"
         except KeyboardInterrupt:
             reason = "interrupted"
             raise
         finally:
             session.close(reason)
+        if not answered:
+            raise click.exceptions.Exit(1)
         # /resume ends this session and names the next one
         begin = beginning(None, resume=session.successor, fork=None, log=None) if session.successor else None

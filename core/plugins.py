@@ -41,6 +41,7 @@ BUILTINS = {
     "terminal": "continualcode.plugins.uis.terminal",
     "plain": "continualcode.plugins.uis.plain",
     "script": "continualcode.plugins.uis.script",
+    "json": "continualcode.plugins.uis.json_lines",
 }
 """The built-in plugins, by name, in the order in which they load; named here only as strings."""
 

@@ -84,6 +84,9 @@ class Bubblewrap:
 
     def _mounts(self) -> list[str]:
         arguments = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        for path in filter(Path.exists, map(Path, places.KERNEL)):
+            # bwrap covers them itself, but not /proc/sys where root runs it.
+            arguments += ["--ro-bind", str(path), str(path)]
         hidden = places.empty_folders()
         for folder in hidden:
             arguments += ["--tmpfs", str(folder)]

@@ -21,7 +21,13 @@ from continualcode.core.config import FILE_NAME
 EMPTY = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/media", "/mnt")
 """Folders that are empty inside, besides the home folder and our own."""
 
-SECRET_FILES = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers")
+KERNEL = tuple(
+    f"/proc/{name}"
+    for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr", "pressure")
+)
+"""Settings of the machine: they can be read."""
+
+SECRET_FILES = ("/proc/kcore", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers")
 SECRET_FOLDERS = ("/etc/ssh", "/etc/ssl/private", "/etc/sudoers.d", "/var/spool/cron", "/var/lib/docker")
 """Only root can read these, and we may be run by root."""
 
