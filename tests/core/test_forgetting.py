@@ -155,9 +155,9 @@ def test_forks_and_merges_keep_it_forgotten(log: Path) -> None:
 
 
 NO_CONTENT = {
-    "after", "before", "by", "call_id", "correction", "earlier", "grammar", "hook", "how", "kind", "line",
-    "missing", "name", "offer", "optimiser", "path", "plugin", "product", "retry", "rewound", "rule_id",
-    "sample", "sha256", "trainer", "tree", "update", "weights", "workspace",
+    "after", "approvals", "before", "by", "call_id", "correction", "earlier", "grammar", "hook", "how",
+    "kind", "line", "missing", "name", "offer", "optimiser", "path", "plugin", "product", "retry", "rewound",
+    "rule_id", "sample", "sandbox", "sha256", "trainer", "tree", "update", "weights", "workspace",
 }  # fmt: skip
 """Text fields of built-in records that name something: ids, digests, paths, versions, words of ours."""
 

@@ -1,6 +1,7 @@
 """Going on at an event, forks, and lists of sessions: the state is that recorded at the event."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -67,6 +68,13 @@ def recorded(project: Path, listing: Listing) -> tuple[Session, list[State]]:
 def opened(begin: object, policy: ScriptedPolicy | None = None) -> Session:
     workspace, log, resume, _ = begin  # type: ignore[misc]  # a Beginning
     return open_scripted(workspace, log=log, resume=resume, policy=policy)
+
+
+def settings(text: str) -> None:
+    """The user's own settings: a project does not say where sessions lie."""
+    file = Path(os.environ["XDG_CONFIG_HOME"]) / "continualcode" / "continualcode.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
@@ -188,7 +196,7 @@ def test_the_tree_of_a_project_has_its_forks_in_other_folders(
     )
     engine.ask(forked, "elsewhere")
     forked.close("quit")
-    (project / "continualcode.toml").write_text(f'[paths]\nsessions = "{tmp_path}"\n')
+    settings(f'[paths]\nsessions = "{tmp_path}"\n')
     monkeypatch.chdir(project)
     assert "elsewhere" in CliRunner().invoke(tree, []).output
 
@@ -225,7 +233,7 @@ def test_cc_sessions_lists_them(project: Path, tmp_path: Path) -> None:
     session = open_scripted(project, log=tmp_path / "logs.jsonl")
     engine.ask(session, "make it so")
     session.close("quit")
-    (project / "continualcode.toml").write_text(f'[paths]\nsessions = "{tmp_path}"\n')
+    settings(f'[paths]\nsessions = "{tmp_path}"\n')
     shown = CliRunner().invoke(sessions, [str(project)]).output
     assert "make it so" in shown and "logs" in shown
     (row,) = json.loads(CliRunner().invoke(sessions, [str(project), "--json"]).output)

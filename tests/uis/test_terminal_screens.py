@@ -117,8 +117,8 @@ def test_light_and_dark_backgrounds_have_their_own_colours(terminal: "Start", tm
 
 
 def test_the_theme_can_be_set(terminal: "Start", tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "continualcode.toml").write_text('[ui]\ntheme = "light"\n')
+    (tmp_path / "continualcode").mkdir()
+    (tmp_path / "continualcode" / "continualcode.toml").write_text('[ui]\ntheme = "light"\n')
     screen = at_the_question(terminal, tmp_path, 80, COLORTERM="truecolor", COLORFGBG="15;0")
     assert screen.colours("- def").pop()[1] == "ffdfe0"
 
