@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "continualcode.cli.evaluate:evaluate",
         "Measure on CASES how often mistakes are made, the correction absent from the context.",
     ),
+    "adapter": (
+        "continualcode.cli.adapter:adapter",
+        "Weights: those that replays have kept, what they are made of, and handing them out.",
+    ),
     "log": (
         "continualcode.cli.log:log",
         "Show, verify and take apart a log.",

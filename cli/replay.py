@@ -1,5 +1,6 @@
 """`cc replay LOG…`: make the weights again from logs; as recorded, or with something left out or changed."""
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,16 +9,19 @@ from typing import Any
 import click
 import msgspec
 
+from continualcode.cli.adapter import store_folder
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.replayed import as_object, describe, describe_retrained
 from continualcode.cli.run import configuration, session_options
-from continualcode.core.config import Config, parse_set
+from continualcode.core.config import parse_set
 from continualcode.core.curriculum import Choice, Course, course, decide, in_order
 from continualcode.core.errors import UsageError
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Policy, Progress
+from continualcode.core.provenance import hand_out, manifest, refuse_folder
 from continualcode.core.replay import replay_log, trainers_of
 from continualcode.core.retraining import Changes, Retrained, retrained
+from continualcode.core.store import WeightStore
 from continualcode.eventlog import LogCorrupt
 
 
@@ -33,6 +37,12 @@ from continualcode.eventlog import LogCorrupt
 @click.option("--only", metavar="WHICH[,…]", help="Leave out all others.")
 @click.option("--weight", "weights", multiple=True, metavar="WHICH=X", help="What their rows weigh, else 1.")
 @click.option("--trainer", metavar="NAME", help="Train with this one; plans are made anew.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the adapter, as peft loads it, and its provenance."
+)
+@click.option(
+    "--resume", is_flag=True, help="Keep weights on the way, and begin at those that an earlier replay kept."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be trained on and why; train nothing.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one object: updates, matched, first_divergence, weights."
@@ -46,6 +56,8 @@ def replay(
     only: str | None,
     weights: tuple[str, ...],
     trainer: str | None,
+    out: Path | None,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
     model: str | None,
@@ -71,15 +83,24 @@ def replay(
     )
     first, *others = logs  # click sees to it that there is one
     plugins, progress = Plugins(config.plugins), progress_on_stderr()
-    changed = changes != Changes() or dry_run or bool(others)
+    changed = changes != Changes() or dry_run or resume or out is not None or bool(others)
+    if out is not None:
+        refuse_folder(out)
     if verify and changed:
-        raise UsageError("--verify compares with what one log recorded: give one log, and change nothing")
+        raise UsageError(
+            "--verify compares with what was recorded: give one log, and keep and change nothing"
+        )
     if until is not None and others:
         raise UsageError("--until names an event of one log; give one")
     try:
         if changed:
             courses = [course(log, plugins, until=until, feedback=plugins.feedback()) for log in logs]
-            found = _retrained(courses, plugins, changes, None if dry_run else config, given, progress)
+            train = functools.partial(_trained, out=out, resume=resume, progress=progress)
+            found = (
+                retrained(courses, trainers_of(plugins), None, changes)
+                if dry_run
+                else train(courses, plugins, changes, given)
+            )
             click.echo(as_object(found) if as_json else describe_retrained(found))
             return
         report = replay_log(first, plugins, model=given, until=until, progress=progress)
@@ -99,22 +120,28 @@ def replay(
         sys.exit(1)
 
 
-def _retrained(
+def _trained(
     courses: Sequence[Course],
     plugins: Plugins,
     changes: Changes,
-    config: Config | None,
     model: Mapping[str, Any] | None,
+    *,
+    out: Path | None,
+    resume: bool,
     progress: Progress,
 ) -> Retrained:
-    """Train, on the model that the first log names unless `model` is given; no `config`: a dry run."""
-    if config is None:
-        return retrained(courses, trainers_of(plugins), None, changes)
+    """Train, on the model that the first log names unless `model` is given; hand the weights out."""
     decide(in_order(courses), changes.choice)  # refuses a selector before a model is loaded
     options = model or courses[0].started.config["model"]
+    store = WeightStore(store_folder()) if resume else None
     policy: Policy = plugins.choose("make_policy", options["name"], options, progress)
     try:
-        return retrained(courses, trainers_of(plugins), policy, changes, progress)
+        found = retrained(
+            courses, trainers_of(plugins), policy, changes, progress, store=store, resume=resume
+        )
+        if out is not None:
+            hand_out(policy, out, manifest(policy, courses, changes, found))
+        return found
     finally:
         policy.close()
 

@@ -49,7 +49,9 @@ def describe_retrained(found: Retrained) -> str:
             f"{off} of them off-policy: the sample that was corrected was drawn from other weights than these"
         )
     if found.weights:
-        lines.append(f"weights {found.weights[:12]}")
+        kept = len(found.updates) - found.count("left_out") - found.count("failed") - found.trained
+        said = f" ({found.trained} updates trained, the rest kept from earlier)" if kept > 0 else ""
+        lines.append(f"weights {found.weights[:12]}{said}")
     return "\n".join(lines)
 
 

@@ -44,9 +44,10 @@ class Attempt(NamedTuple):
 
 
 class Course(NamedTuple):
-    """One log as a curriculum: its name, how it started, and its updates in order."""
+    """One log as a curriculum: its name and id, how it started, and its updates in order."""
 
     name: str
+    id: str
     started: SessionStarted
     transcript: Transcript
     attempts: tuple[Attempt, ...]
@@ -62,7 +63,7 @@ def course(
     """The log in the file `log`, up to and with the event `until`; named after the file."""
     records = read(log, event_registry(plugins.event_types()))
     kept = (r for r in records if until is None or r.seq <= until)
-    return course_of(kept, log.stem, read_header(log).log, feedback, str(log))
+    return course_of(kept, log.stem, read_header(log).log, feedback, str(log.resolve()))
 
 
 def course_of(
@@ -106,7 +107,7 @@ def course_of(
         own = tuple(transcript.mark(started.seq).pending.values())
         place = (times[update], log, started.seq)
         attempts.append(Attempt(name, path, started, outcome, own, transcript, place))
-    return Course(name, transcript.started, transcript, tuple(attempts))
+    return Course(name, log, transcript.started, transcript, tuple(attempts))
 
 
 def in_order(courses: Sequence[Course]) -> list[Attempt]:

@@ -8,6 +8,7 @@ are in `continualcode.core.data`.
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from continualcode.core.data import (
@@ -276,6 +277,27 @@ class Trainer(Protocol):
 
         May raise; the caller then restores the policy. `progress(done, at_most)` is called a step.
         """
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A policy whose weights can leave the process: for replay to go on later, and to hand them out."""
+
+    def save(self, file: Path) -> None:
+        """Write weights and optimiser as they are now; atomically."""
+        ...
+
+    def load(self, file: Path) -> None:
+        """Take the state that `save` wrote, exactly. Raises ReplayError where it cannot be read."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write the weights for other programs."""
+        ...
+
+    def norms(self) -> dict[str, float]:
+        """How far the weights are from the base, a figure a layer."""
         ...
 
 

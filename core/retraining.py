@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from continualcode.core.carrying import Carrier
 from continualcode.core.curriculum import Attempt, Choice, Course, Verdict, decide, in_order
 from continualcode.core.data import Data, UpdatePlan
 from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven, UpdateApplied
 from continualcode.core.protocols import Policy, Progress
 from continualcode.core.replay import TrainerOf, plan_of, require_same_model
+from continualcode.core.store import WeightStore
 
 
 class Changes(Data, frozen=True):
@@ -77,11 +79,15 @@ class UpdateUse(Data, frozen=True):
 
 
 class Retrained(Data, frozen=True):
-    """What came of it. weights, optimiser: the digests that it ended in; empty in a dry run."""
+    """What came of it. weights, optimiser: the digests that it ended in; empty in a dry run.
+
+    trained: how many updates were trained for it; the others were kept from earlier runs.
+    """
 
     updates: tuple[UpdateUse, ...]
     weights: str = ""
     optimiser: str = ""
+    trained: int = 0
 
     def count(self, outcome: str) -> int:
         """How many updates came out so."""
@@ -94,29 +100,39 @@ def retrained(
     policy: Policy | None,
     changes: Changes | None = None,
     progress: Progress | None = None,
+    *,
+    store: WeightStore | None = None,
+    resume: bool = False,
 ) -> Retrained:
-    """Give `policy` the weights of `courses` with `changes`, from the base; None: a dry run."""
+    """Give `policy` the weights of `courses` with `changes`, from the base; None: a dry run.
+
+    store: where states are kept on the way; resume: whether to begin at those of an earlier run.
+    """
     changes = changes or Changes()
     attempts = in_order(courses)
     verdicts = decide(attempts, changes.choice)
+    carrier: Carrier | None = None
     if policy is not None:
         for course in courses:
             require_same_model(course.started, policy)
-        policy.reset()
-    run = _Run(trainer_of, policy, changes, verdicts, progress, len(attempts))
+        said = msgspec.json.encode(changes).decode() if changes != Changes() else ""
+        carrier = Carrier(policy, trainer_of, store, resume=resume, changes=said)
+    run = Run(trainer_of, carrier, changes, verdicts, progress, len(attempts))
     uses = [run.attempt(attempt) for attempt in attempts]
-    if policy is None:
+    if carrier is None:
         return Retrained(updates=tuple(uses))
-    return Retrained(updates=tuple(uses), weights=policy.weights(), optimiser=policy.optimiser_state())
+    carrier.settle()
+    state = carrier.policy.weights(), carrier.policy.optimiser_state()
+    return Retrained(updates=tuple(uses), weights=state[0], optimiser=state[1], trained=carrier.trained)
 
 
-class _Run:
+class Run:
     """One pass over a curriculum; `standing` are the plans that were carried out so far."""
 
     def __init__(
         self,
         trainer_of: TrainerOf,
-        policy: Policy | None,
+        carrier: Carrier | None,
         changes: Changes,
         verdicts: Mapping[str, Verdict],
         progress: Progress | None,
@@ -124,7 +140,7 @@ class _Run:
     ) -> None:
         self.standing: list[UpdatePlan] = []
         self._trainer_of = trainer_of
-        self._policy = policy
+        self._carrier = carrier
         self._changes = changes
         self._verdicts = verdicts
         self._progress = progress
@@ -141,59 +157,51 @@ class _Run:
             update=attempt.started.id,
             outcome="left_out",
             corrections=tuple(self._use(attempt, c) for c in attempt.own),
-            weights=self._policy.weights() if self._policy else "",
+            weights=self._carrier.weights if self._carrier else "",
         )
         if not own:
             return use
-        if self._policy is None:
-            plan = self._replanned(plan_of(attempt.started, attempt.transcript), own)
+        if self._carrier is None:
+            plan = self._replanned(_logged(attempt, own), own)
             self.standing.append(plan)
             return msgspec.structs.replace(use, outcome="planned", rows=_counted(plan, own))
-        before = self._policy.weights()
         drawn = {attempt.transcript.samples[c.sample].weights for c in own}
-        use = msgspec.structs.replace(use, off_policy=drawn != {before})
-        snapshot = self._policy.snapshot()
+        use = msgspec.structs.replace(use, off_policy=drawn != {self._carrier.weights})
         try:
-            plan = self._plan(attempt, own, self._policy)
+            plan = self._plan(attempt, own, self._carrier)
             use = msgspec.structs.replace(use, rows=_counted(plan, own))
-            return self._carried_out(attempt, plan, use, self._policy, snapshot)
+            return self._carried_out(attempt, plan, use, self._carrier)
         except UpdateError as error:
-            self._policy.restore(snapshot)
             return msgspec.structs.replace(use, outcome="failed", why=str(error))
-        except BaseException:
-            self._policy.restore(snapshot)
-            raise
 
-    def _carried_out(
-        self, attempt: Attempt, plan: UpdatePlan, use: UpdateUse, policy: Policy, snapshot: Any
-    ) -> UpdateUse:
-        trainer = self._trainer_of(plan.trainer, plan.settings)
+    def _carried_out(self, attempt: Attempt, plan: UpdatePlan, use: UpdateUse, carrier: Carrier) -> UpdateUse:
         show, label = self._progress, f"update {self._number} {self._label}"
-        steps = functools.partial(show, label) if show else None
-        outcome = trainer.update(plan, policy, steps)
-        if outcome.rejected is not None:
-            policy.restore(snapshot)
-        else:
+        known = carrier.carry_out(plan, attempt, functools.partial(show, label) if show else None)
+        if known.rejected is None:
             self.standing.append(plan)
-        logged, weights = attempt.outcome, policy.weights()
+        logged = attempt.outcome
         applied = isinstance(logged, UpdateApplied)
-        same = weights == logged.weights and applied == (outcome.rejected is None)
-        came = "as_logged" if same else "changed" if outcome.rejected is None else "rejected"
+        same = known.weights == logged.weights and applied == (known.rejected is None)
         return msgspec.structs.replace(
-            use, outcome=came, weights=weights, steps=outcome.steps, why=outcome.rejected or ""
+            use,
+            outcome="as_logged" if same else "changed" if known.rejected is None else "rejected",
+            weights=known.weights,
+            steps=known.steps,
+            why=known.rejected or "",
         )
 
     # -- Planning -----------------------------------------------------------------------------------
 
-    def _plan(self, attempt: Attempt, own: Sequence[CorrectionGiven], policy: Policy) -> UpdatePlan:
+    def _plan(self, attempt: Attempt, own: Sequence[CorrectionGiven], carrier: Carrier) -> UpdatePlan:
         changes = self._changes
         if not changes.replans:
-            return self._replanned(plan_of(attempt.started, attempt.transcript), own)
+            return self._replanned(_logged(attempt, own), own)
+        carrier.settle()  # a live teacher demonstrates with the weights at hand
         name = changes.trainer or attempt.started.trainer
         # Another trainer begins from its own defaults: settings of one mean nothing to another.
         logged = attempt.started.settings if name == attempt.started.trainer else {}
         trainer = self._trainer_of(name, {**logged, **changes.settings})
-        return self._replanned(trainer.plan(own, attempt.transcript, policy), own)
+        return self._replanned(trainer.plan(own, attempt.transcript, carrier.policy), own)
 
     def _replanned(self, plan: UpdatePlan, own: Sequence[CorrectionGiven]) -> UpdatePlan:
         """Rehearsal as of the updates that stand here; then each correction's weight."""
@@ -223,6 +231,16 @@ class _Run:
             why=verdict.why,
             weight=verdict.weight,
         )
+
+
+def _logged(attempt: Attempt, own: Sequence[CorrectionGiven]) -> UpdatePlan:
+    """The logged plan without the rows of others: those that are rehearsed come from the updates before.
+
+    Not even resolved, so that what was forgotten (`cc log forget`) and is left out stands in nobody's way.
+    """
+    mine = {c.id for c in own} | {""}
+    kept = tuple(ref for ref in attempt.started.examples if ref.correction in mine)
+    return plan_of(msgspec.structs.replace(attempt.started, examples=kept), attempt.transcript)
 
 
 def _counted(plan: UpdatePlan, own: Sequence[CorrectionGiven]) -> dict[str, int]:

@@ -194,6 +194,22 @@ class ScriptedPolicy:
         """Back to both."""
         self._weights, self._moments = snapshot
 
+    def save(self, file: Path) -> None:
+        """Both digests, as JSON."""
+        file.write_bytes(msgspec.json.encode(self.snapshot()))
+
+    def load(self, file: Path) -> None:
+        """What `save` wrote."""
+        self.restore(msgspec.json.decode(file.read_bytes(), type=tuple[str, str]))
+
+    def export(self, folder: Path) -> None:
+        """One file with the digest: there are no tensors."""
+        (folder / "adapter.json").write_bytes(msgspec.json.encode({"weights": self._weights}))
+
+    def norms(self) -> dict[str, float]:
+        """None: there are no layers."""
+        return {}
+
     def reset(self) -> None:
         """As before any update."""
         self._weights, self._moments = _digest("", b"weights"), _digest("", b"moments")

@@ -11,7 +11,7 @@ from continualcode.cli.main import cli
 from continualcode.core import engine
 from continualcode.core.config import Config
 from continualcode.core.data import Call
-from continualcode.core.events import CorrectionGiven, event_registry
+from continualcode.core.events import CorrectionGiven, UpdateApplied, event_registry
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedUI, open_scripted
 from continualcode.eventlog import read
@@ -93,3 +93,54 @@ def test_what_cannot_be_asked_is_said(log: Path, options: tuple[str, ...], said:
     ran = cc(log, *options, "--model", MODEL)
     assert ran.exit_code != 0
     assert said in str(ran.exception)
+
+
+def test_the_weights_are_handed_out_with_what_they_are_made_of(log: Path, tmp_path: Path) -> None:
+    out, (first, *_) = tmp_path / "adapter", seqs(log)
+    report = found(log, "--without", first, "--out", out)
+    about = json.loads((out / "provenance.json").read_text())
+    assert about["weights"] == report["weights"] == json.loads((out / "adapter.json").read_text())["weights"]
+    assert about["changes"]["choice"]["without"] == [str(first)]
+    assert [c["taken"] for use in about["updates"] for c in use["corrections"]] == [False, True, True]
+    assert "not an empty folder" in str(cc(log, "--out", out, "--model", MODEL).exception)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_what_was_kept_is_listed_shown_used_and_let_go_of(log: Path) -> None:
+    def adapter(*arguments: str) -> str:
+        ran = CliRunner().invoke(cli, ["adapter", *arguments])
+        assert ran.exit_code == 0, ran.output
+        return ran.stdout
+
+    assert "none yet" in adapter("list")
+    assert found(log, "--resume")["trained"] == 3
+    again = found(log, "--resume")
+    assert again["trained"] == 0
+    assert again["weights"][:12] in adapter("list")
+    shown = json.loads(adapter("show", again["weights"][:8], "--json"))
+    assert [one["depth"] for one in shown["lineage"]] == [1, 2, 3]
+    assert "0 states removed" in adapter("gc", "--seconds", "0")
+    assert "1 states removed" in adapter("gc")
+    assert found(log, "--resume") == {**again, "trained": 3}
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_what_no_log_can_make_again_is_not_let_go_of(log: Path) -> None:
+    found(log, "--resume")
+    log.rename(log.with_name("elsewhere.jsonl"))
+    assert "0 states removed" in CliRunner().invoke(cli, ["adapter", "gc"]).stdout
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_an_adapter_is_exported_at_an_event(log: Path, tmp_path: Path) -> None:
+    updates = [r for r in read(log, event_registry()) if isinstance(r, UpdateApplied)]
+    out = tmp_path / "adapter"
+    options = ["--until", str(updates[1].seq), "--model", MODEL]
+    ran = CliRunner().invoke(cli, ["adapter", "export", str(log), str(out), *options])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads((out / "provenance.json").read_text())["weights"] == updates[1].weights

@@ -35,7 +35,7 @@ def state(course: Course, trainer_of: TrainerOf, policy: ScriptedPolicy) -> tupl
     return found.weights, found.optimiser
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=6),
     st.sets(st.integers(0, 5)),

@@ -26,7 +26,7 @@ from continualcode.core.data import (
 )
 from continualcode.core.errors import UsageError
 from continualcode.core.protocols import Progress
-from continualcode.plugins.models.local import loading, store
+from continualcode.plugins.models.local import loading, saved, store
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
@@ -214,6 +214,23 @@ class LocalPolicy:
         """Go back to `snapshot`, exactly."""
         self._weights = None
         self._learner.restore(snapshot)
+
+    def save(self, file: Path) -> None:
+        """Write weights and optimiser; see `saved`."""
+        saved.save(self._learner.snapshot(), file)
+
+    def load(self, file: Path) -> None:
+        """Take what `save` wrote, exactly."""
+        self.restore(saved.load(file, self._stack["device"]))
+
+    def export(self, folder: Path) -> None:
+        """Write the adapter as a folder that peft loads."""
+        saved.export(self._adapter.model, folder)
+
+    def norms(self) -> dict[str, float]:
+        """‖ΔW‖ (Frobenius) by layer."""
+        spec = self._adapter.spec
+        return saved.norms(self._adapter.snapshot(), spec.alpha / spec.rank)
 
     def reset(self) -> None:
         """The weights before any update, no optimiser state."""
