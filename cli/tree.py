@@ -98,7 +98,7 @@ def turns_of(paths: list[Path]) -> dict[tuple[str, int], _Found]:
         for record in read(path, event_registry()):
             before = len(transcript.steps)
             transcript.apply(record)
-            steps = transcript.steps
+            steps = list(transcript.steps)
             if len(steps) > before and steps[-1].seq == record.seq:
                 text = record.text if isinstance(record, PromptSubmitted) else f"/{steps[-1].kind}"
                 parent = owner(log, steps[-2].seq) if len(steps) > 1 else None

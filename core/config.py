@@ -122,7 +122,7 @@ def _refuse(layer: Mapping[str, Any], path: Path, own: Path | None) -> None:
         given = layer.get(table)
         if given is None:
             continue
-        inner = cast(Mapping[str, Any], given) if isinstance(given, Mapping) else {}
+        inner: Mapping[str, Any] = cast(Mapping[str, Any], given) if isinstance(given, Mapping) else {}
         named = [f"{table}.{key}" for key in keys if key in inner] if keys else [table]
         if named:
             raise ConfigError(

@@ -47,7 +47,9 @@ class Predicate(Data, frozen=True):
         names = (self.tool,) if isinstance(self.tool, str) else self.tool
         if names is not None and tool not in names:
             return None
-        own = frozenset(self.arguments) | ({"path"} if self.path_exists is not None else frozenset())
+        own = frozenset(self.arguments)
+        if self.path_exists is not None:
+            own |= {"path"}
         if not self.any_of:
             return own
         parts = [part for one in self.any_of if (part := one.looks_at(tool)) is not None]

@@ -265,9 +265,8 @@ class Replayer:
         self.report = ReplayReport(weights=weights, logged=started.weights)
 
     def _train(self, update: str) -> UpdateOutcome:
-        label, show = f"update {self.report.updates + 1}", self._progress
-        steps = (lambda done, most: show(label, done, most)) if show else None
-        return retrain(update, self.transcript, self.policy, self._trainer_of, steps)
+        show = self._progress and functools.partial(self._progress, f"update {self.report.updates + 1}")
+        return retrain(update, self.transcript, self.policy, self._trainer_of, show)
 
     def _retrain(self, applied: UpdateApplied) -> None:
         outcome = self._train(applied.update)

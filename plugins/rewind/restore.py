@@ -60,12 +60,13 @@ def _mend(goal: Tree, now: Tree, kept: dict[str, str]) -> None:
     """Make it a tree again: folders of files that go back in, and of files that somebody put there since."""
     for path in sorted(goal, key=lambda p: -p.count("/")):
         parent = path.rpartition("/")[0]
+        entry = None
         while parent and (entry := goal.get(parent)) is None:
             goal[parent] = now.get(parent, Entry("folder", 0o755, ""))
             if parent in now:
                 kept.setdefault(parent, "there is something in it that no tool put there")
             parent = parent.rpartition("/")[0]
-        if parent and entry is not None and entry.kind != "folder":
+        if entry is not None and entry.kind != "folder":
             kept[path] = f"{parent} is no folder any more"
             del goal[path]
 

@@ -139,7 +139,7 @@ class Sdpo:
         looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
         if settings.divergence == "sampled":
             looks_at = "sampled_logprobs"
-        needs = {teacher[settings.teacher], looks_at}
+        needs: set[Capability] = {teacher[settings.teacher], looks_at}
         if settings.rows != "sample" or settings.anchors:
             needs |= {"demonstrations"}
         if settings.anchors:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from continualcode import hookimpl
-from continualcode.core.data import Arguments
+from continualcode.core.data import Arguments, Json
 from continualcode.core.events import NoteGiven
 from continualcode.core.protocols import UI
 from continualcode.core.review import Answer, Question, grants
@@ -140,7 +140,7 @@ class PlainUI(Screen):
                 self.say("  Nothing was changed.", "dim")
                 return None
             try:
-                arguments = msgspec.json.decode(edited, type=Arguments)
+                arguments: Arguments = msgspec.json.decode(edited, type=dict[str, Json])
                 wrong = check_arguments(spec, arguments)
             except msgspec.DecodeError as error:
                 arguments, wrong = {}, f"not JSON, or not an object: {error}"

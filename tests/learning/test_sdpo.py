@@ -65,7 +65,8 @@ def corrected(folder: Path) -> Session:
 
 
 def plan_for(example: Example, **settings: Any) -> UpdatePlan:
-    chosen = SdpoSettings(lr=1e-2, **{"divergence_floor": 1e-4, **settings})
+    given: dict[str, Any] = {"lr": 1e-2, "divergence_floor": 1e-4, **settings}
+    chosen = SdpoSettings(**given)
     return UpdatePlan(
         trainer="sdpo",
         settings=msgspec.to_builtins(chosen),

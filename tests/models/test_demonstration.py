@@ -20,7 +20,7 @@ SAID = Message(role="user", text="No, that is wrong.")
 def shown(policy: LocalPolicy, tools: tuple[ToolSpec, ...], **settings: Any) -> tuple[Any, ...]:
     """The teacher's prompt, the neutral one, the grammar, and the demonstration."""
     teacher, neutral = (policy.render([ASKED, words], tools) for words in (TOLD, SAID))
-    given = {"teacher": "base", "guidance": 2.0, "max_tokens": 60, **settings}
+    given: dict[str, Any] = {"teacher": "base", "guidance": 2.0, "max_tokens": 60, **settings}
     grammar = policy.grammar(tools)
     return teacher, neutral, grammar, policy.demonstrate(teacher, neutral, grammar, **given)
 

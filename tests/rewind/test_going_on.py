@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from continualcode.cli.sessions import meant, sessions
-from continualcode.cli.starting import beginning
+from continualcode.cli.starting import Beginning, beginning
 from continualcode.cli.tree import tree, turns_of
 from continualcode.core import engine
 from continualcode.core.data import Call
@@ -65,8 +65,8 @@ def recorded(project: Path, listing: Listing) -> tuple[Session, list[State]]:
     return session, states
 
 
-def opened(begin: object, policy: ScriptedPolicy | None = None) -> Session:
-    workspace, log, resume, _ = begin  # type: ignore[misc]  # a Beginning
+def opened(begin: Beginning, policy: ScriptedPolicy | None = None) -> Session:
+    workspace, log, resume, _ = begin
     return open_scripted(workspace, log=log, resume=resume, policy=policy)
 
 

@@ -77,7 +77,7 @@ class Undo(RuleBasedStateMachine):
         self.state = State(self.look(), ())
         self.ahead: list[State] = []
         self.edits = 0
-        self.digests = {(): self.session.policy.weights()}
+        self.digests: dict[tuple[str, ...], str] = {(): self.session.policy.weights()}
 
     def look(self) -> Seen:
         transcript = self.session.transcript

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from continualcode.core.data import Arguments, Call
+from continualcode.core.data import Arguments, Call, Json
 from continualcode.core.events import NoteGiven
 from continualcode.core.review import Answer, Question, grants
 from continualcode.core.schema import check_arguments
@@ -237,7 +237,7 @@ class TerminalUI:
             self._show.say(f"the editor failed: {error}; set EDITOR to one that works", "no", indent=2)
             raise Back from None
         try:
-            arguments = msgspec.json.decode(edited, type=Arguments)
+            arguments: Arguments = msgspec.json.decode(edited, type=dict[str, Json])
             wrong = check_arguments(session.tools[name].spec, arguments)
         except msgspec.DecodeError as error:
             arguments, wrong = {}, f"not JSON, or not an object: {error}"
