@@ -47,8 +47,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "session.max_turns=2",
         "--set",
         "sampling.max_tokens=64",
-        "--set",
-        "trainer.max_steps=2",
     ]
     options = ["--script", str(home / "script.toml"), "--log", str(log), "--model", MODEL, *limits]
     ran = cc("run", str(workspace), *options, home=home)

@@ -51,6 +51,8 @@ def test_the_base_install_is_a_handful_of_packages(base: "Environment") -> None:
         "platformdirs",
         "pluggy",
         "structlog",
+        "tree-sitter",
+        "tree-sitter-bash",
     } | (
         names & {"typing_extensions"}  # structlog's, on Python before 3.13
     )

@@ -146,7 +146,7 @@ def terminal(tmp_path: Path) -> Iterator[Start]:
         *,
         size: tuple[int, int] = (50, 80),
         arguments: Sequence[str] = (),
-        prompt: str = r"(?m)^log: [\s\S]*^>$",
+        prompt: str = r"(?m)^log:[\s\S]*^>$",
         model: str = "scripted:{}",
         **env: str,
     ) -> Terminal:
