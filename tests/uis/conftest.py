@@ -95,7 +95,7 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         """Drag the window."""
         self._screen.resize(rows, columns)
-        self.child.setwinsize(rows, columns)  # pyright: ignore[reportUnknownMemberType]
+        self.child.setwinsize(rows, columns)  # pyright: ignore[reportUnknownMemberType]  # untyped
 
     def colours(self, words: str) -> set[tuple[str, str]]:
         """(foreground, background) of the cells that `words` take where they are on the screen first."""
