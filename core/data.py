@@ -131,12 +131,17 @@ class ParsedTurn(Data, frozen=True):
 
 
 class AdapterSpec(Data, frozen=True):
-    """A LoRA adapter before any training: a function of the base model, this and nothing else."""
+    """A LoRA adapter before any training: a function of the base model, this and nothing else.
+
+    acts_on: all tokens, or only the completion, from the header that the chat template puts before it: the
+    prompt is then read by the base model, whatever was learned (aLoRA, Greenewald et al. 2025).
+    """
 
     rank: int = 32
     alpha: float = 32.0
     targets: str = "all-linear"
     seed: int = 0
+    acts_on: Literal["all", "completion"] = "all"
 
 
 class ModelInfo(Data, frozen=True):

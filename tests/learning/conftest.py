@@ -1,7 +1,7 @@
 """A transformer small enough to train in milliseconds, its learner, and examples for it."""
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -54,9 +54,9 @@ def tiny_model() -> Any:
         return model.float()
 
 
-def tiny_adapter(seed: int = 0) -> Adapter:
-    """A fresh adapter on a fresh tiny model."""
-    return Adapter(tiny_model(), AdapterSpec(rank=4, alpha=4.0, seed=seed))
+def tiny_adapter(seed: int = 0, acts_on: Literal["all", "completion"] = "all") -> Adapter:
+    """A fresh adapter on a fresh tiny model; its prompts end with the token 4."""
+    return Adapter(tiny_model(), AdapterSpec(rank=4, alpha=4.0, seed=seed, acts_on=acts_on), header=(4,))
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,12 @@ def one_thread() -> Generator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def new_model() -> Callable[[], Any]:
+    """Makes fresh copies of the same tiny model."""
+    return tiny_model
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from continualcode.core.data import Call, Message, Sample, SamplingParams, ToolSpec
 from continualcode.core.errors import UsageError
 from continualcode.plugins.models.local.constraint import scores, unpacked
-from continualcode.plugins.models.local.packing import Packed
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import common
 from continualcode.plugins.models.local.sampler import Stream
@@ -37,15 +36,22 @@ def drawn(
     return ids, grammar, policy.sample(ids, grammar, SamplingParams(**(defaults | params)))
 
 
+@torch.no_grad()
+def logits_from_scratch(policy: LocalPolicy, prompt: tuple[int, ...], ids: tuple[int, ...]) -> torch.Tensor:
+    """The logits [T, V] that the tokens `ids` were drawn from, by forward passes over everything."""
+    adapter = parts(policy)._adapter
+    reading = adapter.reading([prompt])
+    packed, rest = reading.packed.onward(), prompt[adapter.reads(prompt) :]
+    path = packed.add([*rest, *ids], reading.ends[prompt])
+    return adapter.logits(packed, path[len(rest) - 1 : -1])
+
+
 def from_scratch(
     policy: LocalPolicy, prompt: tuple[int, ...], grammar: str | None, sample: Sample, temperature: float
 ) -> list[float]:
-    """The logprobs of a sample's tokens by one forward pass over everything, and the masks of the grammar."""
+    """The logprobs of a sample's tokens by forward passes over everything, and the masks of the grammar."""
     ids = sample.token_ids
-    with torch.no_grad():
-        logits = parts(policy)._adapter.logits(
-            Packed.of([*prompt, *ids]), range(len(prompt) - 1, len(prompt) + len(ids) - 1)
-        )
+    logits = logits_from_scratch(policy, prompt, ids)
     masks = parts(policy)._constraint.masks(grammar, ids) if grammar else [None] * len(ids)
     rows = zip(logits, masks, ids, strict=True)
     return [float(scores(row, mask, temperature)[token]) for row, mask, token in rows]
@@ -142,10 +148,7 @@ def test_temperature_zero_takes_the_most_probable_token_and_scores_it_at_one(
     again = drawn(policy, tools, temperature=0.0, seed=99)[2]
     assert again.token_ids == sample.token_ids
     ids = sample.token_ids
-    with torch.no_grad():
-        logits = parts(policy)._adapter.logits(
-            Packed.of([*prompt, *ids]), range(len(prompt) - 1, len(prompt) + len(ids) - 1)
-        )
+    logits = logits_from_scratch(policy, prompt, ids)
     masks = parts(policy)._constraint.masks(grammar, ids)
     assert [int(scores(row, mask, 1.0).argmax()) for row, mask in zip(logits, masks, strict=True)] == list(
         ids
@@ -169,7 +172,10 @@ def test_sampling_does_not_touch_torchs_own_generator(
 # -- What is kept ------------------------------------------------------------------------------------
 
 
-def test_a_longer_prompt_costs_only_its_new_tokens(policy: LocalPolicy, tools: tuple[ToolSpec, ...]) -> None:
+def test_a_longer_prompt_costs_only_its_new_tokens(
+    make_policy: MakePolicy, tools: tuple[ToolSpec, ...]
+) -> None:
+    policy = make_policy(acts_on="all")  # else what was said is read as well: tests/learning/test_acts_on.py
     prompt, grammar, sample = drawn(policy, tools, temperature=0.0)
     prefix = parts(policy)._prefix
     assert prefix.computed <= len(prompt) + len(sample.token_ids)
@@ -195,20 +201,24 @@ def test_forced_tokens_share_a_forward_pass(policy: LocalPolicy, tools: tuple[To
     hook.remove()
     masks = parts(policy)._constraint.masks(grammar, sample.token_ids)
     free = (unpacked(masks, parts(policy)._constraint.vocabulary).sum(-1) > 1).sum()
-    assert passes == free < len(sample.token_ids)
+    assert passes - 1 == free < len(sample.token_ids)  # one to read the prompt
 
 
-def test_new_weights_drop_what_was_kept(policy: LocalPolicy, tools: tuple[ToolSpec, ...]) -> None:
+@pytest.mark.parametrize("acts_on", ["all", "completion"])
+def test_new_weights_drop_what_was_kept_of_the_old_ones(
+    make_policy: MakePolicy, tools: tuple[ToolSpec, ...], acts_on: str
+) -> None:
+    policy = make_policy(acts_on=acts_on)
     drawn(policy, tools)
     snapshot = policy.snapshot()
     moved = {name: tensor + 0.1 for name, tensor in snapshot.weights.items()}
     policy.restore(type(snapshot)(moved, snapshot.moments, snapshot.ema))
     prompt, grammar, sample = drawn(policy, tools)
     assert sample.logprobs == pytest.approx(from_scratch(policy, prompt, grammar, sample, 1.0), abs=1e-4)
-    before = parts(policy)._prefix.computed
+    before, read = parts(policy)._prefix.computed, parts(policy)._adapter.reads(prompt)
     policy.restore(snapshot)
     drawn(policy, tools)
-    assert parts(policy)._prefix.computed - before >= len(prompt)
+    assert parts(policy)._prefix.computed - before >= len(prompt) - read
 
 
 @pytest.mark.parametrize("layer", [0, 1])

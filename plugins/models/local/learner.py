@@ -10,8 +10,9 @@ weights, and the promises around it:
 - What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
-The gradient goes through the whole prompt, keys and values included. Left out: activation checkpointing
-(memory grows with the tokens of a batch).
+What the adapter does not act on (`Adapter.reads`) is read by the base model once an update; the steps compute
+the rest. With an adapter that acts on all tokens that is everything, and the gradient goes through the prompt's
+keys and values. Left out: activation checkpointing (memory grows with the tokens of a batch).
 """
 
 import math
@@ -28,10 +29,11 @@ from continualcode.core.errors import UpdateError, nearest
 from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 from continualcode.plugins.models.local.constraint import unpacked
-from continualcode.plugins.models.local.packing import Packed
+from continualcode.plugins.models.local.packing import Reading
 from continualcode.plugins.models.local.rows import (
     Row,
     blaming,
+    certain,
     check,
     divergence,
     drift,
@@ -65,6 +67,7 @@ class Batch:
     """What `prepare` returns and `step` takes. `begun`: at least one step was taken on it."""
 
     rows: tuple[Row, ...]
+    reading: Reading
     objective: Objective
     optimiser: Optimiser
     begun: bool = False
@@ -104,14 +107,17 @@ class Learner:
         learned = [0.0 if e.part == "probe" else e.weight for e in examples]
         shares = objectives.shares(counts, learned, objective.aggregation)
         told = self._told(examples, counts, objective)
-        teachers = self._teachers(examples, [free for free, _ in masks], objective)
+        prompts = [(e.prompt_ids, e.teacher_ids, e.neutral_ids) for e in examples]
+        with blaming(examples):
+            reading = self._adapter.reading(ids for three in prompts for ids in three if ids)
+        teachers = self._teachers(examples, [free for free, _ in masks], reading, objective)
         rows: list[Row] = []
         for number, example in enumerate(examples):
             free, allowed = masks[number]
             rows.append(self._row(example, free, allowed, shares[number], told[number], teachers[number]))
         if objective.top_k is not None:
-            rows = self._narrowed(rows, objective.top_k)
-        return Batch(tuple(rows), objective, optimiser)
+            rows = self._narrowed(rows, reading, objective.top_k)
+        return Batch(tuple(rows), reading, objective, optimiser)
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
         """Measure the batch; if what is left to learn is above `stop_below` (nats), take one AdamW step.
@@ -124,7 +130,7 @@ class Learner:
         rows = [row for row in batch.rows if measuring or row.example.part != "probe"]
         try:
             with torch.set_grad_enabled(not measuring):
-                scored = self._logits(rows, [row.example.prompt_ids for row in rows])
+                scored = self._logits(rows, batch.reading)
                 seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
             looks = [one for one, _ in seen]
             more = not measuring and left(looks, batch.objective.aggregation) > stop_below
@@ -206,7 +212,11 @@ class Learner:
         return [m if c else s for m, s, c in zip(mine, stays, corrects, strict=True)]
 
     def _teachers(
-        self, examples: Sequence[Example], frees: Sequence[tuple[int, ...]], objective: Objective
+        self,
+        examples: Sequence[Example],
+        frees: Sequence[tuple[int, ...]],
+        reading: Reading,
+        objective: Objective,
     ) -> list[Tensor]:
         """The teacher's logits, a row each: [1, F, V]; where it is guided [2, F, V], the second neutral."""
         stays = [e.part in ("anchor", "probe") for e in examples]
@@ -218,7 +228,8 @@ class Learner:
             guided = [n for n in chosen if examples[n].guidance != 1.0]
             wanted = [(examples[n], frees[n], examples[n].teacher_ids) for n in chosen]
             wanted += [(examples[n], frees[n], examples[n].neutral_ids) for n in guided]
-            logits = self._teacher_logits(wanted, "base" if staying else objective.teacher, objective)
+            teacher = "base" if staying else objective.teacher
+            logits = self._teacher_logits(wanted, reading, teacher, objective)
             for n, of_teacher in zip(chosen, logits[: len(chosen)], strict=True):
                 found[n] = of_teacher[None]
             for n, neutral in zip(guided, logits[len(chosen) :], strict=True):
@@ -249,12 +260,12 @@ class Learner:
         refuse_nonfinite(example, free, teacher_tokens, "the teacher's log-probability")
         return Row(example, free, tokens, sampled, allowed, None, teacher, teacher_tokens, share, told)
 
-    def _narrowed(self, rows: Sequence[Row], top_k: int) -> list[Row]:
+    def _narrowed(self, rows: Sequence[Row], reading: Reading, top_k: int) -> list[Row]:
         """The rows on the student's `top_k` tokens and a tail.
 
         The student's choice, made once: every step of an update minimises the same function.
         """
-        scored = self._logits(rows, [row.example.prompt_ids for row in rows])
+        scored = self._logits(rows, reading)
         narrowed: list[Row] = []
         for row, logits in zip(rows, scored, strict=True):
             if logits is None:
@@ -267,12 +278,14 @@ class Learner:
             )
         return narrowed
 
-    def _teacher_logits(self, wanted: Sequence[Scored], teacher: str, objective: Objective) -> list[Tensor]:
+    def _teacher_logits(
+        self, wanted: Sequence[Scored], reading: Reading, teacher: str, objective: Objective
+    ) -> list[Tensor]:
         """Logits [F, V] of each of `wanted`, by the weights of the teacher of that name."""
 
         def scored(weights: AbstractContextManager[None]) -> list[Tensor]:
             with weights:
-                return self._scored(wanted)
+                return self._scored(wanted, reading)
 
         match teacher:
             case "live":
@@ -284,17 +297,11 @@ class Learner:
             case "ema":
                 return scored(self._adapter.holding(self._ema.factors) if self._ema else nullcontext())
             case "completion":
-                return [self._certain(example, free) for example, free, _ in wanted]
+                return [certain(e, free, self._vocabulary()).to(self._device) for e, free, _ in wanted]
             case _:  # trust_region
                 base, live = scored(self._adapter.disabled()), scored(nullcontext())
                 rate = objective.teacher_rate
                 return [trust_region(b, own, rate) for b, own in zip(base, live, strict=True)]
-
-    def _certain(self, example: Example, free: Sequence[int]) -> Tensor:
-        """Logits [F, V] that leave nothing but the completion's own tokens."""
-        tokens = torch.tensor(example.completion_ids, device=self._device)[list(free)]
-        nothing = torch.full((len(free), self._vocabulary()), -math.inf, device=self._device)
-        return nothing.scatter(1, tokens[:, None], 0.0)
 
     def _kept(self, wanted: str | None) -> Factors:
         """The weights called `wanted`: the present ones, which are kept from here on, or kept ones."""
@@ -310,19 +317,20 @@ class Learner:
 
     # -- Looking and stepping ------------------------------------------------------------------------
 
-    def _logits(self, rows: Sequence[Row], prompts: Sequence[Sequence[int]]) -> list[Tensor | None]:
+    def _logits(self, rows: Sequence[Row], reading: Reading) -> list[Tensor | None]:
         """Next-token logits [F, V] at the free positions of each row, after its prompt; None: it has none."""
-        wanted = [(row.example, row.free, prompt) for row, prompt in zip(rows, prompts, strict=True)]
-        return [logits if row.free else None for row, logits in zip(rows, self._scored(wanted), strict=True)]
+        scored = self._scored([(row.example, row.free, row.example.prompt_ids) for row in rows], reading)
+        return [logits if row.free else None for row, logits in zip(rows, scored, strict=True)]
 
-    def _scored(self, wanted: Sequence[Scored]) -> list[Tensor]:
+    def _scored(self, wanted: Sequence[Scored], reading: Reading) -> list[Tensor]:
         """Next-token logits [F, V] at the free positions of each completion after its prompt, in one pass."""
-        packed = Packed()
+        packed = reading.packed.onward()
         nodes: list[int] = []
         for example, free, prompt in wanted:
             if free:
-                path = packed.add([*prompt, *example.completion_ids[: free[-1]]])
-                nodes += [path[len(prompt) + t - 1] for t in free]
+                rest = prompt[self._adapter.reads(prompt) :]
+                path = packed.add([*rest, *example.completion_ids[: free[-1]]], reading.ends[tuple(prompt)])
+                nodes += [path[len(rest) + t - 1] for t in free]
         if not nodes:
             return [torch.zeros(0) for _ in wanted]
         with blaming([example for example, _, _ in wanted]):

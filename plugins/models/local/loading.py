@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -37,12 +37,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float = 32.0
     targets: str = "all-linear"
     adapter_seed: int = 0
+    acts_on: Literal["all", "completion"] = "completion"
     cache: str | None = None
 
     @property
     def adapter(self) -> AdapterSpec:
         """The adapter that these options ask for."""
-        return AdapterSpec(rank=self.rank, alpha=self.alpha, targets=self.targets, seed=self.adapter_seed)
+        return AdapterSpec(self.rank, self.alpha, self.targets, self.adapter_seed, self.acts_on)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -104,6 +105,16 @@ def load(name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> t
     if not getattr(tokenizer, "is_fast", False):
         raise ModelUnavailable(f"{name}: its tokenizer has no tokenizer.json; grammars need a fast tokenizer")
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def header(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens with which the chat template ends a prompt, for the model's answer to follow."""
+    turns = [{"role": "user", "content": "?"}]
+    bare, whole = (
+        tokenizer.apply_chat_template(turns, add_generation_prompt=asked, return_dict=False)
+        for asked in (False, True)
+    )
+    return tuple(whole[len(bare) :]) if whole[: len(bare)] == bare else tuple(whole[-1:])
 
 
 @contextmanager

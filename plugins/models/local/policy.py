@@ -60,12 +60,12 @@ class LocalPolicy:
         self._language = Language(family, codec, template)
         vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._constraint = Constraint(tokenizer, vocabulary, family.ends)
-        self._adapter = Adapter(model, given.adapter)
+        self._adapter = Adapter(model, given.adapter, loading.header(tokenizer))
         self._learner = Learner(self._adapter, self._constraint, device)
-        self._prefix = Prefix(self._adapter.model, device)
+        self._prefix = Prefix(self._adapter, device)
         context = min(given.context, int(model.config.max_position_embeddings))
-        self._sampler = Sampler(self._prefix, codec, self._constraint, context)
-        pair = Prefix(self._adapter.model, device), Prefix(self._adapter.model, device)
+        self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
+        pair = Prefix(self._adapter, device), Prefix(self._adapter, device)
         self._demonstrator = Demonstrator(*pair, codec, self._constraint)
         self._weights: str | None = None
         self._stack = loading.fingerprint(device, dtype)
@@ -159,6 +159,7 @@ class LocalPolicy:
             codec=self._codec,
             constraint=self._constraint,
             prefix=self._prefix,
+            reads=self._adapter.reads(prompt_ids),
         )
 
     def demonstrate(
@@ -181,6 +182,7 @@ class LocalPolicy:
                 guidance=guidance,
                 max_tokens=min(max_tokens, self._sampler.room(teacher_ids)),
                 weights=self.weights() if live else "base",
+                reads=self._adapter.reads if live else lambda _: 0,
             )
 
     # -- Learning ------------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ class LocalPolicy:
 
     def export(self, folder: Path) -> None:
         """Write the adapter as a folder that peft loads."""
-        saved.export(self._adapter.model, folder)
+        saved.export(self._adapter, folder)
 
     def norms(self) -> dict[str, float]:
         """‖ΔW‖ (Frobenius) by layer."""

@@ -125,6 +125,12 @@ def kept(looks: Sequence[Look]) -> float:
     return sum(probes) / len(probes) if probes else 1.0
 
 
+def certain(example: Example, free: Sequence[int], vocabulary: int) -> Tensor:
+    """Logits [F, V] that leave nothing but the completion's own tokens."""
+    tokens = torch.tensor(example.completion_ids)[list(free)]
+    return torch.full((len(free), vocabulary), -math.inf).scatter(1, tokens[:, None], 0.0)
+
+
 def spread(row: Row, values: Tensor) -> tuple[float, ...]:
     """Values of the free positions [F] as one number a completion token."""
     numbers = [0.0] * len(row.example.completion_ids)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from continualcode.core.data import Sample, SamplingParams, StopReason
 from continualcode.core.errors import UsageError
+from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
 from continualcode.plugins.models.local.prefix import Interrupted, Prefix
 from continualcode.plugins.models.local.tokens import Codec
@@ -27,7 +28,10 @@ BROKEN = "\ufffd"
 class Sampler:
     """Draws from one model. `context`: how many tokens a prompt and its completion may have together."""
 
-    def __init__(self, prefix: Prefix, codec: Codec, constraint: Constraint, context: int) -> None:
+    def __init__(
+        self, adapter: Adapter, prefix: Prefix, codec: Codec, constraint: Constraint, context: int
+    ) -> None:
+        self._adapter = adapter
         self._prefix = prefix
         self._codec = codec
         self._constraint = constraint
@@ -46,7 +50,7 @@ class Sampler:
         Its ids hold the end token if it came to its end; its text does not. `on_text` gets the text in
         pieces of whole characters, which joined are the sample's text.
         """
-        most = min(params.max_tokens, self.room(prompt_ids))
+        most, reads = min(params.max_tokens, self.room(prompt_ids)), self._adapter.reads(prompt_ids)
         generator = torch.Generator().manual_seed(params.seed)
         walk = self._constraint.walk(grammar)
         stream = Stream(self._codec, on_text)
@@ -62,7 +66,7 @@ class Sampler:
                     ids.append(token)
                     logprobs.append(0.0)
                 if not forced:
-                    logits = self._prefix.logits([*prompt_ids, *ids], cancelled=cancelled)
+                    logits = self._prefix.logits([*prompt_ids, *ids], reads, cancelled=cancelled)
                     prefilled = prefilled or time.perf_counter()
                     token, logprob = draw(logits[0], allowed, params.temperature, generator)
                     walk.take(token)

@@ -9,13 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as of_torch
 from torch import Tensor
 
 from continualcode.core.errors import ReplayError
-from continualcode.plugins.models.local.adapter import Factors
+from continualcode.plugins.models.local.adapter import Adapter, Factors
 from continualcode.plugins.models.local.learner import Snapshot
 from continualcode.plugins.models.local.teachers import Ema, pairs
 
@@ -51,9 +50,18 @@ def load(file: Path, device: str) -> Snapshot:
     return Snapshot(parts["weights"], parts["moments"], None if error is None else Ema(parts["ema"], error))
 
 
-def export(model: PeftModel, folder: Path) -> None:
-    """Write the adapter as peft does: adapter_config.json and adapter_model.safetensors."""
-    model.save_pretrained(str(folder), safe_serialization=True)
+def export(adapter: Adapter, folder: Path) -> None:
+    """Write the adapter as peft does: adapter_config.json and adapter_model.safetensors.
+
+    One that acts on completions only is written as peft's aLoRA, invoked by the header of a completion.
+    """
+    config: Any = adapter.model.peft_config["default"]
+    try:
+        if adapter.spec.acts_on == "completion":
+            config.alora_invocation_tokens = [*adapter.header]
+        adapter.model.save_pretrained(str(folder), safe_serialization=True)
+    finally:
+        config.alora_invocation_tokens = None
 
 
 def norms(factors: Factors, scaling: float) -> dict[str, float]:
