@@ -143,7 +143,8 @@ def test_what_is_exported_is_pefts_alora(
     adapter: Adapter, new_model: Callable[[], Any], tmp_path: Path
 ) -> None:
     saved.export(adapter, tmp_path)
-    loaded: Any = PeftModel.from_pretrained(new_model(), str(tmp_path)).eval()
+    peft: Any = PeftModel  # whose arguments have no types
+    loaded = peft.from_pretrained(new_model(), str(tmp_path)).eval()
     ids = torch.tensor([[10, 11, HEADER, 7, 8]])
     with torch.no_grad():
         theirs = loaded(input_ids=ids).logits[0, 2:-1]

@@ -10,9 +10,9 @@ weights, and the promises around it:
 - What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
-What the adapter does not act on (`Adapter.reads`) is read by the base model once an update; the steps compute
-the rest. With an adapter that acts on all tokens that is everything, and the gradient goes through the prompt's
-keys and values. Left out: activation checkpointing (memory grows with the tokens of a batch).
+What the adapter does not act on (`Adapter.reads`) is read by the base model once an update; steps compute the
+rest: everything with an adapter that acts on all tokens, and the gradient then goes through the prompt.
+Left out: activation checkpointing.
 """
 
 import math
@@ -42,6 +42,7 @@ from continualcode.plugins.models.local.rows import (
     look,
     loss,
     of,
+    prompts,
     refuse_nonfinite,
     who,
 )
@@ -107,9 +108,8 @@ class Learner:
         learned = [0.0 if e.part == "probe" else e.weight for e in examples]
         shares = objectives.shares(counts, learned, objective.aggregation)
         told = self._told(examples, counts, objective)
-        prompts = [(e.prompt_ids, e.teacher_ids, e.neutral_ids) for e in examples]
         with blaming(examples):
-            reading = self._adapter.reading(ids for three in prompts for ids in three if ids)
+            reading = self._adapter.reading(ids for e in examples for ids in prompts(e))
         teachers = self._teachers(examples, [free for free, _ in masks], reading, objective)
         rows: list[Row] = []
         for number, example in enumerate(examples):

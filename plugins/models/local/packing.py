@@ -83,7 +83,7 @@ class Packed:
 
         None of them may have been read already.
         """
-        cache = DynamicCache() if self.past else None
+        cache: Any = DynamicCache() if self.past else None  # a new one each time, as the model adds to it
         for layer, (keys, values) in enumerate(self.past):
             cache.update(keys, values, layer)
         logits: Tensor = self._forward(model, cache, [node - self._read for node in wanted], device).logits[0]

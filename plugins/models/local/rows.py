@@ -131,6 +131,11 @@ def certain(example: Example, free: Sequence[int], vocabulary: int) -> Tensor:
     return torch.full((len(free), vocabulary), -math.inf).scatter(1, tokens[:, None], 0.0)
 
 
+def prompts(example: Example) -> list[tuple[int, ...]]:
+    """The prompts after which its completion is scored."""
+    return [ids for ids in (example.prompt_ids, example.teacher_ids, example.neutral_ids) if ids]
+
+
 def spread(row: Row, values: Tensor) -> tuple[float, ...]:
     """Values of the free positions [F] as one number a completion token."""
     numbers = [0.0] * len(row.example.completion_ids)
