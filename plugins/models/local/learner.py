@@ -6,13 +6,12 @@ weights, and the promises around it:
 - Both sides score the same completion ids, at the temperature they were sampled with, renormalised over what
   the grammar allowed. Token t of a completion after a prompt of P tokens is predicted at position P + t − 1.
 - Only positions where the grammar left a choice carry loss; the output layer runs on no others.
-- All rows go through the model together, what their prompts have in common once (`packing`); no padding.
+- All rows go through the model together, what they have in common once (`packing`).
 - What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
-What the adapter does not act on (`Adapter.reads`) is read by the base model once an update; steps compute the
-rest: everything with an adapter that acts on all tokens, and the gradient then goes through the prompt.
-Left out: activation checkpointing.
+What the adapter does not act on (`Adapter.reads`) the base model reads, once an update. With an adapter that
+acts on all tokens every step computes everything, and the gradient goes through the prompt.
 """
 
 import math
