@@ -33,6 +33,7 @@ from continualcode.core.testing import ScriptedUI
 
 HERE = Path(__file__).parent
 PAPER = (
+    "model.acts_on=all",
     "divergence_floor=1e-4",
     "rows=sample",
     "teacher=live",
@@ -49,17 +50,20 @@ ARMS: dict[str, tuple[str, ...]] = {
     # The same demonstrations, imitated instead of distilled.
     "sft": ("teacher=completion", "anchors=0", "rehearsal=0", "gate=false"),
     "sdpo": (),
+    # LoRA on the prompt's tokens as well; smaller steps, as large ones do harm there.
+    "all-tokens": ("model.acts_on=all", "lr=5e-5", "divergence_floor=0.4"),
     "no-anchors": ("anchors=0", "gate=false"),
     "no-guidance": ("guidance=1",),
 }
-"""Settings of the trainer by arm."""
+"""Settings by arm, of the trainer where they name no table."""
 AFTER = (1, 3, 6, 12)
 """How many rules have been taught when the sequence is measured."""
 
 
 def opened(arm: str, log: Path, workspace: Path, model: str | None, seed: int) -> Session:
     """A session on the base model with the arm's trainer."""
-    sets = [f"trainer.{each}" for each in ARMS.get(arm, ())] + [f"sampling.seed={seed}"]
+    sets = [each if each.startswith("model.") else f"trainer.{each}" for each in ARMS.get(arm, ())]
+    sets.append(f"sampling.seed={seed}")
     over: dict[str, Any] = {"model": {"name": model}} if model else {}
     config = load(project=workspace, sets=sets, over=over)
     return open_session(config, Plugins(config.plugins), workspace=workspace, log=log, ui=ScriptedUI())

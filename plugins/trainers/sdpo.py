@@ -97,7 +97,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion"] = "base"
     teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     frozen_teacher: str | None = None
-    lr: Annotated[float, Meta(gt=0.0)] = 5e-5
+    lr: Annotated[float, Meta(gt=0.0)] = 1e-4
     beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95
     eps: Annotated[float, Meta(gt=0.0)] = 1e-8
@@ -106,7 +106,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = True
     max_steps: Annotated[int, Meta(ge=1)] = 10
     divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.4
+    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.5
     max_context: Annotated[int, Meta(ge=1)] | None = None
 
 
