@@ -19,7 +19,6 @@ from continualcode.core.data import Data
 from continualcode.core.retraining import CorrectionUse, Retrained
 from continualcode.plugins.feedback.contradictions import opposed, wish
 
-
 Place: TypeAlias = tuple[str, int]
 """A correction by its log and event."""
 
