@@ -25,6 +25,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "continualcode.cli.evaluate:evaluate",
         "Measure on CASES how often mistakes are made, the correction absent from the context.",
     ),
+    "diff": (
+        "continualcode.cli.diff:diff",
+        "Compare two weights: the corrections that they were learned from, norms, and cases.",
+    ),
+    "bisect": (
+        "continualcode.cli.bisect:bisect",
+        "Find the correction in LOG after which a case breaks, by measuring log₂ n of its n weights.",
+    ),
     "adapter": (
         "continualcode.cli.adapter:adapter",
         "Weights: those that replays have kept, what they are made of, and handing them out.",

@@ -91,10 +91,10 @@ def evaluate(
         modules=modules,
         disable=disable,
         sets=sets,
-        recorded=_recorded_model(sides) if model is None else None,
+        recorded=recorded_model(sides) if model is None else None,
     )
     settings = Settings(draws=draws, max_tokens=max_tokens, seed=seed)
-    with _session(config, progress, keep=cases.stem if learn else None) as session:
+    with measuring_session(config, progress, keep=cases.stem if learn else None) as session:
         ruler = Ruler(session, settings)
         before, after = (_measured(side, session, ruler, loaded, rules, progress) for side in sides)
         lessons: list[Lesson] = []
@@ -171,7 +171,7 @@ def _side(spec: str) -> Side:
     raise UsageError(f"{spec!r} names no weights: {BASE}, a log, LOG@SEQ or LOG@DIGEST does")
 
 
-def _recorded_model(sides: Sequence[Side | None]) -> dict[str, object] | None:
+def recorded_model(sides: Sequence[Side | None]) -> dict[str, object] | None:
     """The model that the first of the logs was recorded on."""
     for side in sides:
         if side is not None and side.log is not None:
@@ -264,7 +264,7 @@ class Unattended:
 
 
 @contextlib.contextmanager
-def _session(config: Config, progress: Progress, *, keep: str | None) -> Generator[Session]:
+def measuring_session(config: Config, progress: Progress, *, keep: str | None) -> Generator[Session]:
     """A session in an empty folder; its log is kept with the other sessions' under the name `keep`."""
     with tempfile.TemporaryDirectory(prefix="continualcode-eval-") as folder:
         workspace = Path(folder) / "workspace"

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from continualcode.cli.adapter import store_folder
+from continualcode.cli.conflicts import conflicting, describe_conflicts
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.replayed import as_object, describe, describe_retrained
 from continualcode.cli.run import configuration, session_options
@@ -45,6 +46,9 @@ from continualcode.eventlog import LogCorrupt
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be trained on and why; train nothing.")
 @click.option(
+    "--conflicts", is_flag=True, help="Report corrections of different people that pull apart, with figures."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print one object: updates, matched, first_divergence, weights."
 )
 @session_options
@@ -59,6 +63,7 @@ def replay(
     out: Path | None,
     resume: bool,
     dry_run: bool,
+    conflicts: bool,
     as_json: bool,
     model: str | None,
     modules: tuple[str, ...],
@@ -83,7 +88,7 @@ def replay(
     )
     first, *others = logs  # click sees to it that there is one
     plugins, progress = Plugins(config.plugins), progress_on_stderr()
-    changed = changes != Changes() or dry_run or resume or out is not None or bool(others)
+    changed = changes != Changes() or dry_run or resume or conflicts or out is not None or bool(others)
     if out is not None:
         refuse_folder(out)
     if verify and changed:
@@ -95,13 +100,16 @@ def replay(
     try:
         if changed:
             courses = [course(log, plugins, until=until, feedback=plugins.feedback()) for log in logs]
-            train = functools.partial(_trained, out=out, resume=resume, progress=progress)
+            train = functools.partial(_trained, out=out, resume=resume, watch=conflicts, progress=progress)
             found = (
                 retrained(courses, trainers_of(plugins), None, changes)
                 if dry_run
                 else train(courses, plugins, changes, given)
             )
-            click.echo(as_object(found) if as_json else describe_retrained(found))
+            apart = conflicting(courses, found) if conflicts else None
+            click.echo(as_object(found, apart) if as_json else describe_retrained(found))
+            if apart is not None and not as_json:
+                click.echo(describe_conflicts(apart))
             return
         report = replay_log(first, plugins, model=given, until=until, progress=progress)
     except LogCorrupt as corrupt:
@@ -128,6 +136,7 @@ def _trained(
     *,
     out: Path | None,
     resume: bool,
+    watch: bool,
     progress: Progress,
 ) -> Retrained:
     """Train, on the model that the first log names unless `model` is given; hand the weights out."""
@@ -137,7 +146,14 @@ def _trained(
     policy: Policy = plugins.choose("make_policy", options["name"], options, progress)
     try:
         found = retrained(
-            courses, trainers_of(plugins), policy, changes, progress, store=store, resume=resume
+            courses,
+            trainers_of(plugins),
+            policy,
+            changes,
+            progress,
+            store=store,
+            resume=resume,
+            watch=watch,
         )
         if out is not None:
             hand_out(policy, out, manifest(policy, courses, changes, found))

@@ -1,9 +1,10 @@
 """What `cc replay` found, in words and as one JSON object."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from continualcode.cli.conflicts import Conflict
 from continualcode.core.replay import ReplayReport
 from continualcode.core.retraining import CorrectionUse, Retrained, UpdateUse
 
@@ -33,9 +34,11 @@ def describe(report: ReplayReport) -> str:
     return "\n".join(lines)
 
 
-def as_object(found: Retrained) -> bytes:
-    """The object that `--json` prints."""
-    return msgspec.json.encode(found)
+def as_object(found: Retrained, conflicts: Sequence[Conflict] | None = None) -> bytes:
+    """The object that `--json` prints; with `conflicts` where they were asked for."""
+    if conflicts is None:
+        return msgspec.json.encode(found)
+    return msgspec.json.encode({**msgspec.to_builtins(found), "conflicts": conflicts})
 
 
 def describe_retrained(found: Retrained) -> str:

@@ -25,6 +25,7 @@ from continualcode.core.events import CorrectionGiven, UpdateApplied
 from continualcode.core.protocols import Policy, Progress
 from continualcode.core.replay import TrainerOf, plan_of, require_same_model
 from continualcode.core.store import WeightStore
+from continualcode.core.watching import Moved, Watch
 
 
 class Changes(Data, frozen=True):
@@ -56,6 +57,14 @@ class CorrectionUse(Data, frozen=True):
     weight: float = 1.0
 
 
+class Undone(Data, frozen=True):
+    """An earlier correction that an update undid: how far from its teacher before and after, in nats."""
+
+    correction: CorrectionUse
+    before: float
+    after: float
+
+
 class UpdateUse(Data, frozen=True):
     """One update of a log, as it went here.
 
@@ -63,7 +72,8 @@ class UpdateUse(Data, frozen=True):
     other weights than logged. rejected: by the gate, here. failed: could not be planned or computed.
     left_out: nothing of its own was left. planned: a dry run. rows: how many of which part; `rehearsed`: of
     others.
-    off_policy: a sample of its own corrections was drawn from other weights than those at hand.
+    off_policy: a sample of its own corrections was drawn from other weights than those at hand. undoes: what
+    it undid of earlier corrections, where that was measured.
     """
 
     log: str
@@ -76,6 +86,7 @@ class UpdateUse(Data, frozen=True):
     weights: str = ""
     steps: int = 0
     why: str = ""
+    undoes: tuple[Undone, ...] = ()
 
 
 class Retrained(Data, frozen=True):
@@ -103,10 +114,12 @@ def retrained(
     *,
     store: WeightStore | None = None,
     resume: bool = False,
+    watch: bool = False,
 ) -> Retrained:
     """Give `policy` the weights of `courses` with `changes`, from the base; None: a dry run.
 
-    store: where states are kept on the way; resume: whether to begin at those of an earlier run.
+    store: where states are kept on the way; resume: whether to begin at those of an earlier run. watch:
+    measure which earlier corrections each update undoes (`UpdateUse.undoes`); costs two looks at them.
     """
     changes = changes or Changes()
     attempts = in_order(courses)
@@ -117,7 +130,7 @@ def retrained(
             require_same_model(course.started, policy)
         said = msgspec.json.encode(changes).decode() if changes != Changes() else ""
         carrier = Carrier(policy, trainer_of, store, resume=resume, changes=said)
-    run = Run(trainer_of, carrier, changes, verdicts, progress, len(attempts))
+    run = Run(trainer_of, carrier, changes, verdicts, progress, len(attempts), watch=watch)
     uses = [run.attempt(attempt) for attempt in attempts]
     if carrier is None:
         return Retrained(updates=tuple(uses))
@@ -137,6 +150,8 @@ class Run:
         verdicts: Mapping[str, Verdict],
         progress: Progress | None,
         total: int,
+        *,
+        watch: bool = False,
     ) -> None:
         self.standing: list[UpdatePlan] = []
         self._trainer_of = trainer_of
@@ -146,17 +161,20 @@ class Run:
         self._progress = progress
         self._label = f"of {total}"
         self._number = 0
+        self._watch = watch
+        self._uses: dict[str, CorrectionUse] = {}
 
     def attempt(self, attempt: Attempt) -> UpdateUse:
         """Run one update; what goes wrong leaves the weights as they were."""
         self._number += 1
         own = [c for c in attempt.own if self._verdicts[c.id].taken]
+        self._uses |= {c.id: self._use(attempt, c) for c in attempt.own}
         use = UpdateUse(
             log=attempt.log,
             seq=attempt.started.seq,
             update=attempt.started.id,
             outcome="left_out",
-            corrections=tuple(self._use(attempt, c) for c in attempt.own),
+            corrections=tuple(self._uses[c.id] for c in attempt.own),
             weights=self._carrier.weights if self._carrier else "",
         )
         if not own:
@@ -176,9 +194,17 @@ class Run:
 
     def _carried_out(self, attempt: Attempt, plan: UpdatePlan, use: UpdateUse, carrier: Carrier) -> UpdateUse:
         show, label = self._progress, f"update {self._number} {self._label}"
+        watch: Watch | None = None
+        if self._watch:
+            carrier.settle()  # the figures are of the weights at hand, remembered or not
+            watch = Watch(plan, {c.id for c in attempt.own}, self.standing, carrier.policy)
         known = carrier.carry_out(plan, attempt, functools.partial(show, label) if show else None)
+        undone: tuple[Moved, ...] = ()
         if known.rejected is None:
             self.standing.append(plan)
+            if watch is not None:
+                carrier.settle()
+                undone = watch.undone(carrier.policy)
         logged = attempt.outcome
         applied = isinstance(logged, UpdateApplied)
         same = known.weights == logged.weights and applied == (known.rejected is None)
@@ -188,6 +214,7 @@ class Run:
             weights=known.weights,
             steps=known.steps,
             why=known.rejected or "",
+            undoes=tuple(Undone(correction=self._uses[id], before=b, after=a) for id, b, a in undone),
         )
 
     # -- Planning -----------------------------------------------------------------------------------
