@@ -174,7 +174,7 @@ def example(session: Session) -> Example:
 
 
 def test_what_was_not_learned_is_rejected_and_the_weights_go_back(tmp_path: Path) -> None:
-    opened = taught(tmp_path / "w", "No.", gate_learned=0.01, max_steps=1)
+    opened = taught(tmp_path / "w", "No.", gate_learned=0.01, max_steps=1, divergence_floor=0.0)
     (outcome,) = opened.transcript.outcomes.values()
     assert isinstance(outcome, UpdateRejected)
     (plan,) = plans(opened)
