@@ -15,7 +15,7 @@ class NoSandbox:
     @property
     def line(self) -> str:
         """What commands may do."""
-        return f"none: commands run with your rights ({self.missing})"
+        return f"no sandbox, they run with your rights: {self.missing}"
 
     @contextmanager
     def enter(self, argv: Sequence[str]) -> Generator[list[str]]:

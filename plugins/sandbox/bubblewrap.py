@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from continualcode.core.errors import UsageError
+from continualcode.core.sandbox import NoSandbox
 from continualcode.plugins.sandbox import places
 from continualcode.plugins.sandbox.places import SandboxOptions
 
@@ -61,7 +62,7 @@ class Bubblewrap:
     def line(self) -> str:
         """What commands may do."""
         if self.missing:
-            return f"none: commands run with your rights ({self.missing})"
+            return NoSandbox(self.missing).line
         writable = ["the workspace", *self._options.writable]
         git = "without .git's hooks and config" if self._options.git else "without .git"
         network = "network on" if self._options.network else "network off"

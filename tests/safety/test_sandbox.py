@@ -180,7 +180,7 @@ def test_a_session_without_one_says_so(root: Path) -> None:
     config = Config(model={"name": "test:policy"}, sandbox={"name": "none"})
     open_scripted(root, ui=ui, config=config).close("quit")
     (chosen,) = [e for e in ui.events if isinstance(e, SafetyChosen)]
-    assert chosen.line == "none: commands run with your rights (it is turned off (sandbox.name = none))"
+    assert chosen.line == "no sandbox, they run with your rights: it is turned off (sandbox.name = none)"
 
 
 def test_file_tools_keep_out_of_git_settings_and_the_log(root: Path) -> None:

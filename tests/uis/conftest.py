@@ -51,6 +51,7 @@ class Terminal:
         self._screen = _Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
         options = ["--log", str(self.log)] if "--resume" not in arguments else []
+        options += ["--set", "trainer.divergence_floor=0.3"]  # whatever figure is tuned into the default
         self.child: pexpect.spawn[str] = pexpect.spawn(
             str(Path(sys.executable).parent / "continualcode"),
             ["run", str(self.project), "--model", model.format(script), *options, *arguments],
@@ -146,7 +147,7 @@ def terminal(tmp_path: Path) -> Iterator[Start]:
         *,
         size: tuple[int, int] = (50, 80),
         arguments: Sequence[str] = (),
-        prompt: str = r"(?m)^log:[\s\S]*^>$",
+        prompt: str = r"(?m)^commands:[\s\S]*^>$",
         model: str = "scripted:{}",
         **env: str,
     ) -> Terminal:

@@ -146,6 +146,7 @@ def test_ctrl_c_twice_at_a_question_stops_the_turn_and_keeps_the_session(project
     child = start(project)
     child.sendintr()
     child.expect("again to stop")
+    child.expect(QUESTION)
     child.sendintr()
     child.expect("The session goes on")
     child.expect("> ")

@@ -23,6 +23,7 @@ from continualcode.core.events import (
     UpdateRejected,
     UpdateStarted,
 )
+from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.session import Session
 from continualcode.eventlog import Record
 from continualcode.plugins.uis.screen import headline
@@ -55,6 +56,8 @@ class Show:
         match record:
             case SessionStarted() | SessionResumed():
                 self._start(record, session)
+            case SafetyChosen():
+                self.say(f"commands: {record.line}", "warn" if record.missing else "dim")
             case PromptSubmitted():
                 self._activity.begin(THINKING, model=True)
             case SampleTaken():
