@@ -36,7 +36,7 @@ HELD_OUT = (
     "The README says version 1.0 on line 7; it should be 2.0. Change line 7.",
 )
 """Prompts of the same kind that the session never sees: other files, other words."""
-LIMITS = ("session.max_turns=6", "sampling.max_tokens=160")
+LIMITS = ("budget.turns=6", "sampling.max_tokens=160")
 """So that the demo ends in minutes: a small model may go on for long."""
 
 

@@ -13,6 +13,9 @@ from continualcode.core.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+EXIT_CODES = {"failed": 1, "limit": 3, "interrupted": 130}
+"""Of `--prompt`, where the turn did not end with an answer."""
+
 
 def session_options(command: F) -> F:
     """The options that every command which opens a model shares."""
@@ -130,8 +133,8 @@ def run(
     Approve, edit or deny each tool call. A denial carries a correction: the model learns from it at
     once, and tries again with the new weights. Everything is in the log.
 
-    Exit codes: 0 done; with --prompt, 1 if the model did not come to an answer; 2 asked for wrongly;
-    130 interrupted.
+    Exit codes: 0 done; 1 it could not be done; 2 asked for wrongly; 3 with --prompt, the turn ended at a
+    limit of [budget]; 130 interrupted.
     """
     from continualcode.cli.starting import Beginning, beginning
     from continualcode.core import engine
@@ -172,21 +175,19 @@ def run(
             ui=screen,
         )
         session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
-        reason, answered = "failed", True
+        reason, ending = "failed", "answered"
         try:
             if prompt is None:
                 engine.run(session)
             else:
-                engine.ask(session, prompt)
-                last = next(reversed(session.transcript.proposals.values()), None)
-                answered = last is not None and engine.ends_turn(session, last)
+                ending = engine.ask(session, prompt)
             reason = "quit"
         except KeyboardInterrupt:
             reason = "interrupted"
             raise
         finally:
             session.close(reason)
-        if not answered:
-            raise click.exceptions.Exit(1)
+        if ending != "answered":
+            raise click.exceptions.Exit(EXIT_CODES[ending])
         # /resume ends this session and names the next one
         begin = beginning(None, resume=session.successor, fork=None, log=None) if session.successor else None

@@ -13,9 +13,10 @@ for it to say (`NOT_FOR_PROJECTS`).
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
+from msgspec import Meta
 
 from continualcode.core.data import SamplingParams
 from continualcode.core.errors import ConfigError, nearest
@@ -25,6 +26,7 @@ NOT_FOR_PROJECTS = {
     "sandbox": (),
     "plugins": (),
     "paths": (),
+    "budget": (),
     "session": ("approvals",),
 }
 """Tables that a project's file cannot have; where keys are named, only those of the table."""
@@ -43,10 +45,27 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     train: bool = True
-    max_turns: int = 20
     approvals: Literal["ask", "reads", "sandbox", "plan"] = "ask"
     instructions: str = ""
     snapshots: bool = True
+
+
+class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What one prompt may use before the turn ends by itself (`core.limits`); 0: without limit.
+
+    turns: times that the model speaks. seconds: of the model and of tools. output: bytes that tools say.
+    tokens: that the model says. repeats: how often the same may happen in a row.
+    """
+
+    turns: Annotated[int, Meta(ge=0)] = 20
+    seconds: Annotated[float, Meta(ge=0.0)] = 3600.0
+    output: Annotated[int, Meta(ge=0)] = 1_000_000
+    tokens: Annotated[int, Meta(ge=0)] = 50_000
+    repeats: Annotated[int, Meta(ge=0)] = 3
+
+    def __post_init__(self) -> None:
+        if self.repeats == 1:
+            raise ValueError("repeats is 1: once is no repetition; give 0 (off), or 2 or more")
 
 
 class PluginsConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     feedback: dict[str, Any] = msgspec.field(default_factory=dict)
     sampling: SamplingParams = SamplingParams()
     session: SessionConfig = SessionConfig()
+    budget: BudgetConfig = BudgetConfig()
     plugins: PluginsConfig = PluginsConfig()
     paths: PathsConfig = PathsConfig()
 

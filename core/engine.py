@@ -5,7 +5,7 @@ Read `run`, `turn` and `learn`; the rest are the single steps that they name, in
 
 import time
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from continualcode.core.events import (
     UpdateRejected,
     UpdateStarted,
 )
+from continualcode.core.limits import Limits, sentence
 from continualcode.core.plugins import failure
 from continualcode.core.protocols import Policy
 from continualcode.core.replay import reference
@@ -36,6 +37,9 @@ from continualcode.core.session import Session
 from continualcode.eventlog import LogError, Record, pack_f32, pack_u32, unpack_f32, unpack_u32
 
 R = TypeVar("R", bound=Record)
+
+Ending: TypeAlias = Literal["answered", "limit", "interrupted", "failed"]
+"""How a turn ended: with an answer, at a limit (`core.limits`), by the user, or as it could not go on."""
 
 
 def run(session: Session) -> None:
@@ -48,32 +52,44 @@ def run(session: Session) -> None:
             ask(session, given)
 
 
-def ask(session: Session, prompt: str) -> None:
+def ask(session: Session, prompt: str) -> Ending:
     """One prompt and the turn that it leads to."""
     session.append(PromptSubmitted(text=prompt))
-    turn(session)
+    return turn(session)
 
 
-def turn(session: Session) -> None:
-    """Let the model act until it answers, is stopped, or has had its calls."""
+def turn(session: Session) -> Ending:
+    """Let the model act until it answers, is stopped, or comes to a limit of what one prompt may use."""
     session.cancelled.clear()
+    limits = Limits(session.config.budget, session.transcript, session.cancelled)
     try:
-        for _ in range(session.config.session.max_turns):
-            proposed = propose(session, sample(session))
+        while (limit := limits.reached()) is None:
+            with limits.clock():
+                taken = sample(session)
+            proposed = propose(session, taken)
             if proposed.call is not None:
                 decision = decide(session, proposed)
                 if decision.verdict == "allow":
-                    execute(session, proposed, decision)
+                    with limits.clock():
+                        execute(session, proposed, decision, limits)
                     stop_if_asked(session)
                 learn(session)
                 stop_if_asked(session)
             if ends_turn(session, proposed):
-                return
-        session.ui.message(f"stopped after {session.config.session.max_turns} calls (session.max_turns)")
+                return "answered"
     except KeyboardInterrupt:
-        session.append(TurnInterrupted())
+        limit = limits.reached() if limits.out_of_time else None
+        if limit is None:
+            session.append(TurnInterrupted())
+            return "interrupted"
     except UsageError as error:  # such as a conversation that has outgrown the model's context
         session.ui.message(f"The turn ends here: {error}")
+        return "failed"
+    finally:
+        session.cancelled.clear()
+    session.append(limit)
+    session.ui.message(sentence(limit, session.transcript))
+    return "limit"
 
 
 def learn(session: Session) -> None:
@@ -236,7 +252,7 @@ def rule(session: Session, proposed: ToolProposed) -> Ruling:
     return strongest(rulings)
 
 
-def execute(session: Session, proposed: ToolProposed, decision: DecisionMade) -> ToolRan:
+def execute(session: Session, proposed: ToolProposed, decision: DecisionMade, limits: Limits) -> ToolRan:
     """Run an approved call, with the user's arguments where they changed them, and record what it did."""
     call = proposed.call
     assert call is not None
@@ -253,7 +269,7 @@ def execute(session: Session, proposed: ToolProposed, decision: DecisionMade) ->
     ran = session.append(
         ToolRan(
             call_id=proposed.id,
-            output=result.output,
+            output=limits.cut(result.output),
             success=result.success,
             feedback=result.feedback,
             changes=result.changes,

@@ -32,7 +32,7 @@ from continualcode.core.learning_events import UpdateApplied as UpdateApplied
 from continualcode.core.learning_events import UpdateFailed as UpdateFailed
 from continualcode.core.learning_events import UpdateRejected as UpdateRejected
 from continualcode.core.learning_events import UpdateStarted as UpdateStarted
-from continualcode.core.safety_events import SafetyChosen
+from continualcode.core.safety_events import BudgetReached, SafetyChosen, WentInCircles
 from continualcode.core.undo_events import Rewound, UpdateReverted, WorkspaceRecorded, WorkspaceRestored
 from continualcode.eventlog import F32, Record, Registry, Text, Tokens
 
@@ -280,6 +280,8 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     ToolStarted,
     ToolRan,
     TurnInterrupted,
+    BudgetReached,
+    WentInCircles,
     ContextCleared,
     RuleAdded,
     RuleRemoved,

@@ -38,7 +38,7 @@ from continualcode.core.events import (
 )
 from continualcode.core.protocols import FeedbackType
 from continualcode.core.rewind import FileChanges, Mark, Step
-from continualcode.core.safety_events import SafetyChosen
+from continualcode.core.safety_events import BudgetReached, SafetyChosen
 from continualcode.core.sequences import expanded, require_ids, shortened
 from continualcode.core.undo_events import (
     Rewound,
@@ -309,9 +309,10 @@ class Transcript:
                 self.steps = (*self.steps, Step("clear", record.seq))
                 self.messages = []  # a new list: samples hold on to the old one
                 self._notes, self.said = (), ()
-            case TurnInterrupted():
+            case TurnInterrupted() | BudgetReached():
                 if self.messages and self.messages[-1].role == "assistant":
-                    self.messages.append(Message(role="tool", text="Interrupted by the user."))
+                    who = "by the user" if isinstance(record, TurnInterrupted) else "as its time was over"
+                    self.messages.append(Message(role="tool", text=f"Interrupted {who}."))
             case RuleAdded():
                 self.rules[record.rule_id or record.id] = record.rule
             case SafetyChosen():

@@ -24,6 +24,7 @@ from continualcode.core.events import (
     TurnInterrupted,
 )
 from continualcode.core.protocols import Command
+from continualcode.core.safety_events import BudgetReached
 from continualcode.core.session import Session
 from continualcode.core.sessions import sessions_in
 from continualcode.core.transcript import Transcript
@@ -97,7 +98,7 @@ def event_appended(record: Record, transcript: Transcript, session: Session) -> 
     if isinstance(record, ToolStarted):
         tool = session.tools[record.call.tool].spec
         return None if tool.reads_only or tool.ends_turn else [_recorded(session, "before")]
-    ends = isinstance(record, ToolRan | TurnInterrupted | SessionResumed)
+    ends = isinstance(record, ToolRan | TurnInterrupted | BudgetReached | SessionResumed)
     unpaired = transcript.file_changes and transcript.file_changes[-1].after is None
     return [_recorded(session, "after")] if ends and unpaired else None
 

@@ -86,7 +86,7 @@ class _Stop:
 
     def __bool__(self) -> bool:
         if self._cancelled.is_set():
-            self.note = "\n(interrupted by the user: not all files were looked at)"
+            self.note = "\n(interrupted: not all files were looked at)"
         elif time.monotonic() > self._deadline:
             self.note = f"\n(stopped after {self._seconds:g} s: not all files were looked at)"
         return bool(self.note)
@@ -190,7 +190,7 @@ def _grep(pattern: str, path: str, seconds: float, context: ToolContext) -> Tool
             "Repeats inside repeats, such as (a+)+, take forever. Use a simpler pattern, or plain text.",
         ) from None
     if context.cancelled.is_set():
-        return ToolResult(output="interrupted by the user", success=False)
+        return ToolResult(output="interrupted", success=False)
     return ToolResult(output=_listed(found, pattern, path) + _unsearched(skipped) + stop.note)
 
 

@@ -152,7 +152,7 @@ def _result(outcome: Outcome, command: str, seconds: int, sandbox: str | None) -
 def _why(outcome: Outcome, command: str, seconds: int, sandbox: str | None) -> str:
     """Why it counts as failed, the end of its standard error, and what to do where that is known."""
     if outcome.ending == "cancelled":
-        return f"stopped by the user after {outcome.seconds:.0f} s"
+        return f"interrupted after {outcome.seconds:.0f} s"
     if outcome.ending == "timeout":
         why = f"stopped: it was not done after {seconds} s (timeout)"
         if seconds < MAX_SECONDS:

@@ -69,7 +69,7 @@ def test_a_model_by_flag_is_not_asked_about(tmp_path: Path) -> None:
     child.expect(pexpect.EOF)
 
 
-@pytest.mark.parametrize("before", ["", "[session]\nmax_turns = 5\n"])
+@pytest.mark.parametrize("before", ["", "[session]\ntrain = false\n"])
 def test_what_the_file_holds_already_stays(tmp_path: Path, before: str) -> None:
     file = tmp_path / "continualcode.toml"
     file.write_text(before)

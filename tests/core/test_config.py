@@ -13,10 +13,10 @@ def test_later_layers_win(tmp_path: Path) -> None:
     for folder, steps in ((user, 1), (project, 2)):
         folder.mkdir()
         (folder / "continualcode.toml").write_text(
-            f"[session]\nmax_turns = {steps}\ninstructions = '{folder.name}'\n"
+            f"[sampling]\nmax_tokens = {steps}\n[session]\ninstructions = '{folder.name}'\n"
         )
-    config = load(project=project, user=user, sets=["session.max_turns=3"])
-    assert (config.session.max_turns, config.session.instructions) == (3, "project")
+    config = load(project=project, user=user, sets=["sampling.max_tokens=3"])
+    assert (config.sampling.max_tokens, config.session.instructions) == (3, "project")
 
 
 @pytest.mark.parametrize("text", ["sesion.train=false", "session.trian=false", "sampling.temprature=1.0"])
@@ -26,8 +26,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, text: str) -> None:
 
 
 def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
-    (tmp_path / "continualcode.toml").write_text("[session]\nmax_turns = 'many'\n")
-    with pytest.raises(ConfigError, match=r"continualcode.toml: session: .*`int`.*max_turns"):
+    (tmp_path / "continualcode.toml").write_text("[sampling]\nseed = 'many'\n")
+    with pytest.raises(ConfigError, match=r"continualcode.toml: sampling: .*`int`.*seed"):
         load(project=tmp_path)
 
 
@@ -62,6 +62,7 @@ def test_another_name_drops_the_options_of_the_one_before(tmp_path: Path) -> Non
         "sandbox.name = 'none'",
         "plugins.modules = ['evil']",
         "paths.sessions = '.'",
+        "budget.turns = 0",
         "session.approvals = 'sandbox'",
     ],
 )

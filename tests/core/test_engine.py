@@ -258,14 +258,6 @@ def test_a_completion_that_cannot_be_read_tells_the_model_why(workspace: Path) -
     assert any("did you mean 'read'" in m.text for m in session.transcript.messages if m.role == "tool")
 
 
-def test_calls_are_limited_a_turn(workspace: Path) -> None:
-    ui = ScriptedUI(["go"])
-    config = Config(model={"name": "test:policy"}, session=SessionConfig(max_turns=3))
-    ran(open_scripted(workspace, [READ] * 9, ui=ui, config=config))
-    assert sum(isinstance(e, ToolRan) for e in ui.events) == 3
-    assert any("3 calls" in m for m in ui.messages)
-
-
 def test_interrupting_the_model_ends_the_turn_and_keeps_the_session(workspace: Path) -> None:
     class Slow(ScriptedPolicy):
         def sample(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # it only raises

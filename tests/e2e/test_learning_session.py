@@ -44,7 +44,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     log = home / "log.jsonl"
     limits = [
         "--set",
-        "session.max_turns=2",
+        "budget.turns=2",
         "--set",
         "sampling.max_tokens=64",
     ]

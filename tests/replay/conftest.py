@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from continualcode.core import engine
-from continualcode.core.config import Config
+from continualcode.core.config import BudgetConfig, Config, SessionConfig
 from continualcode.core.curriculum import Course, course
 from continualcode.core.data import Call, StepReport
 from continualcode.core.plugins import Plugins
@@ -53,7 +53,8 @@ class Recorder:
         config = Config(
             model={"name": "test:policy"},
             trainer={"name": "sdpo", **(trainer or {})},
-            session=msgspec.structs.replace(Config().session, max_turns=len(says) + 1, snapshots=False),
+            session=SessionConfig(snapshots=False),
+            budget=BudgetConfig(turns=len(says) + 1),
         )
         session = open_scripted(
             folder / "project",

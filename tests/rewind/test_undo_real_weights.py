@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from continualcode.core import engine
-from continualcode.core.config import Config, PluginsConfig, SessionConfig
+from continualcode.core.config import BudgetConfig, Config, PluginsConfig
 from continualcode.core.data import SamplingParams
 from continualcode.core.plugins import Plugins
 from continualcode.core.replay import replay_log
@@ -24,7 +24,7 @@ def opened(project: Path, ui: ScriptedUI, *, resume: bool) -> Session:
         model={"name": MODEL, "threads": 1, "context": 2048},
         trainer={"name": "sdpo", "max_steps": 1},
         sampling=SamplingParams(max_tokens=48),
-        session=SessionConfig(max_turns=1),
+        budget=BudgetConfig(turns=1),
         plugins=PluginsConfig(),
     )
     log = project.parent / "log.jsonl"

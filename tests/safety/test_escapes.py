@@ -47,13 +47,13 @@ def guarded(root: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("outside\n")
-    (root / "continualcode.toml").write_text("[session]\nmax_turns = 9\n")
+    (root / "continualcode.toml").write_text("[sampling]\nseed = 9\n")
     (root / "log.jsonl").write_text("the log\n")
     kept = (home, outside, root / ".git")
     before = [everything(folder) for folder in kept]
     yield
     assert [everything(folder) for folder in kept] == before
-    assert (root / "continualcode.toml").read_text() == "[session]\nmax_turns = 9\n"
+    assert (root / "continualcode.toml").read_text() == "[sampling]\nseed = 9\n"
     assert (root / "log.jsonl").read_text() == "the log\n"
     assert not (root / ".git").is_symlink()
 

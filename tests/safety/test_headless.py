@@ -88,7 +88,10 @@ def test_yes_without_a_sandbox_is_refused(tmp_path: Path) -> None:
     assert child.returncode == 2 and "needs a sandbox, and there is none" in err
 
 
-def test_a_model_that_comes_to_no_answer_is_exit_code_1(tmp_path: Path) -> None:
-    child = start(tmp_path, [BASH, BASH], "--prompt", "go", "--set", "session.max_turns=1")
-    child.communicate("", timeout=60)
-    assert child.returncode == 1
+def test_a_budget_that_is_used_up_is_exit_code_3_and_is_said(tmp_path: Path) -> None:
+    child = start(tmp_path, [BASH, BASH], "--prompt", "go", "--set", "budget.turns=1")
+    out, _ = child.communicate("", timeout=60)
+    assert child.returncode == 3
+    (reached,) = [line for line in lines(out) if line["t"] == "budget_reached"]
+    assert (reached["budget"], reached["limit"], reached["used"]) == ("turns", 1, 1)
+    assert any("--set budget.turns=2" in line["text"] for line in lines(out) if line["t"] == "message")

@@ -186,7 +186,7 @@ def test_an_interrupt_from_another_thread_ends_it(root: Path, do: Do, context: R
     timer.join()
     assert time.monotonic() - began < 5
     assert (result.success, result.output) == (False, "started")
-    assert (result.feedback or "").startswith("stopped by the user after")
+    assert (result.feedback or "").startswith("interrupted after")
     assert alive(root) == []
 
 
