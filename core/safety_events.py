@@ -14,13 +14,15 @@ Resource: TypeAlias = Literal["turns", "seconds", "output", "tokens"]
 class SafetyChosen(Record, frozen=True, kw_only=True, tag="safety_chosen"):
     """From here on: the mode of approvals, and what encloses commands and lets them do (`line`).
 
-    `missing` says why nothing encloses them; empty: something does.
+    `missing` says why nothing encloses them; empty: something does. `by`: `settings`, as a session begins, or
+    `user`, who changed the mode in it.
     """
 
     approvals: str
     sandbox: str
     line: str
     missing: str = ""
+    by: str = "settings"
 
 
 class BudgetReached(Record, frozen=True, kw_only=True, tag="budget_reached"):

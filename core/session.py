@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from continualcode.core.config import Config
-from continualcode.core.errors import CapabilityMissing, ReplayError, UsageError
+from continualcode.core.errors import CapabilityMissing, ReplayError
 from continualcode.core.events import (
     PluginFailed,
     SessionEnded,
@@ -30,6 +30,7 @@ from continualcode.core.plugins import Plugins, Reply, failure
 from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Progress, Sandbox, Tool, Trainer
 from continualcode.core.replay import require_same_model, retrain, trainers_of
 from continualcode.core.safety_events import SafetyChosen
+from continualcode.core.sandbox import chosen
 from continualcode.core.transcript import Transcript, fold
 from continualcode.core.workspace import Workspace
 from continualcode.eventlog import LogWriter, Record, Redactor, read
@@ -137,11 +138,7 @@ def open_session(
     screen: UI = ui or plugins.choose("make_ui", config.ui["name"], config.ui)
     trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
     sandbox: Sandbox = plugins.choose("make_sandbox", config.sandbox["name"], config.sandbox, workspace, log)
-    if config.session.approvals == "sandbox" and sandbox.missing:
-        raise UsageError(
-            f"session.approvals = sandbox needs a sandbox, and there is none: {sandbox.missing}. "
-            "Or be asked: session.approvals = reads, or ask"
-        )
+    safety = chosen(config.session.approvals, sandbox)
     policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, screen.progress)
     if config.session.train:
         require(trainer, policy)
@@ -179,7 +176,7 @@ def open_session(
         lineage=lineage,
     )
     session.workspace.note_seen(transcript.seen)
-    _append_start(session, resume)
+    _append_start(session, safety, resume)
     return session
 
 
@@ -195,7 +192,7 @@ def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress:
     return Lineage(policy, train)
 
 
-def _append_start(session: Session, resume: bool) -> None:
+def _append_start(session: Session, safety: SafetyChosen, resume: bool) -> None:
     policy, transcript = session.policy, session.transcript
     if resume:
         session.append(
@@ -227,8 +224,7 @@ def _append_start(session: Session, resume: bool) -> None:
                 optimiser=policy.optimiser_state(),
             )
         )
-    box, mode = session.sandbox, session.config.session.approvals
-    session.append(SafetyChosen(approvals=mode, sandbox=box.name, line=box.line, missing=box.missing))
+    session.append(safety)
     for failed in session.plugins.failures:
         session.append(failed)
     specs = tuple(tool.spec for tool in session.tools.values())

@@ -7,8 +7,9 @@
 | sandbox | and tools that stay within the workspace or the sandbox; refused where there is no sandbox |
 | plan | tools that cannot change anything; all others are denied |
 
-Rules are facts in the log, and files in the user's configuration folder (`store`). A session begins by taking
-the stored ones into its log, and stores what is added or removed in it. `matching` says what a rule covers.
+`/mode` changes it in a session. Rules are facts in the log, and files in the user's configuration folder
+(`store`). A session begins by taking the stored ones into its log, and stores what is added or removed in it.
+`matching` says what a rule covers.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,24 @@ from pathlib import Path
 
 from continualcode import hookimpl
 from continualcode.core.data import Call
+from continualcode.core.errors import UsageError, nearest
 from continualcode.core.events import RuleAdded, RuleRemoved
+from continualcode.core.protocols import Command
 from continualcode.core.review import Ruling
 from continualcode.core.safety_events import SafetyChosen
+from continualcode.core.sandbox import chosen
 from continualcode.core.session import Session
 from continualcode.core.transcript import Transcript
 from continualcode.eventlog import Record
 from continualcode.plugins.approvals.matching import covering
 from continualcode.plugins.approvals.store import RuleStore
+
+MODES = {
+    "ask": "only what a rule covers runs unasked",
+    "reads": "tools that cannot change anything run unasked, and what a rule covers",
+    "sandbox": "whatever stays in the workspace or the sandbox runs unasked, and what a rule covers",
+    "plan": "tools that cannot change anything run unasked, all others are denied",
+}
 
 STORED = "stored"
 """Who adds and removes at the start of a session: the files."""
@@ -51,6 +62,31 @@ def review_tool_call(call: Call, transcript: Transcript) -> Ruling | None:
     if mode == "sandbox" and spec.confined and safety is not None and not safety.missing:
         return Ruling(verdict="allow", by="mode:sandbox")
     return None
+
+
+class ModeCommand:
+    """`/mode`: how calls are decided from here on. Only what a person types gets here."""
+
+    name = "mode"
+    help = "what runs unasked: /mode ask, reads, sandbox, plan"
+
+    def run(self, argument: str, session: Session) -> str:
+        """Show the modes, or change to one. Raises UsageError where it is none, or needs a sandbox."""
+        safety = session.transcript.safety
+        if not argument:
+            now = safety.approvals if safety is not None else "ask"
+            rows = (("*" if name == now else " ", name, what) for name, what in MODES.items())
+            return "\n".join(f"{mark} {name:<8} {what}" for mark, name, what in rows)
+        if argument not in MODES:
+            raise UsageError(f"/mode {argument}: there is no such mode; {nearest(argument, MODES)}")
+        session.append(chosen(argument, session.sandbox, by="user"))
+        return f"{argument}: {MODES[argument]}."
+
+
+@hookimpl
+def register_commands() -> list[Command]:
+    """The command of this plugin."""
+    return [ModeCommand()]
 
 
 @hookimpl

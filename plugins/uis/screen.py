@@ -55,7 +55,7 @@ class Screen:
         match record:
             case SessionStarted() | SessionResumed():
                 self._start(record, session)
-            case SafetyChosen():
+            case SafetyChosen(by="settings"):  # /mode answers for itself
                 self.say(f"commands: {record.line}", "yellow" if record.missing else "dim")
             case SampleTaken():
                 self._clear()

@@ -231,3 +231,16 @@ def test_a_model_that_cannot_be_had_is_said_at_the_prompt(terminal: "Start", typ
     assert "Traceback" not in screen.text
     if typed:
         assert typed.strip() in (screen.folder / "data/continualcode/history/prompts").read_text()
+
+
+def test_slash_mode_changes_what_runs_unasked_and_the_status_line(terminal: "Start") -> None:
+    screen = terminal(arguments=["--set", "sandbox.name=none"])
+    screen.sees("approvals: ask · no sandbox")
+    screen.keys("/mode sandbox\r")
+    screen.sees("needs a sandbox, and there is none")
+    screen.keys("/mode reads\r")
+    screen.sees(r"approvals: reads · no sandbox")
+    screen.keys("go\r")
+    screen.sees(r"allowed by mode:reads[\s\S]*● write[\s\S]*y allow")
+    screen.keys("y")
+    leave(screen)

@@ -56,7 +56,7 @@ class Show:
         match record:
             case SessionStarted() | SessionResumed():
                 self._start(record, session)
-            case SafetyChosen():
+            case SafetyChosen(by="settings"):  # /mode answers for itself
                 self.say(f"commands: {record.line}", "warn" if record.missing else "dim")
             case PromptSubmitted():
                 self._activity.begin(THINKING, model=True)

@@ -39,8 +39,8 @@ def parts(session: Session) -> list[Part]:
         last = next(reversed(seen.samples.values()))
         used = last.prompt.shared + (len(last.prompt.tail) + len(last.token_ids)) // 4
         found.append(Part(f"context {used * 100 // session.policy.model.context}%", 4))
-    found.append(Part(f"approvals: {session.config.session.approvals}", 2))
     if seen.safety is not None:
+        found.append(Part(f"approvals: {seen.safety.approvals}", 2))
         found.append(Part("no sandbox" if seen.safety.missing else f"sandbox: {seen.safety.sandbox}", 2))
     return found
 
