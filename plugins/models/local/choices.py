@@ -14,9 +14,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from continualcode.core.data import Call
+from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local.constraint import Constraint, Walk, holds, scores
 from continualcode.plugins.models.local.prefix import Prefix
-from continualcode.plugins.models.local.tokens import Codec
 
 
 class Choice(NamedTuple):

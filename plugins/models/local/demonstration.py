@@ -12,10 +12,10 @@ and weights, to the last bit: a log without some other correction has the same d
 from collections.abc import Callable, Sequence
 
 from continualcode.core.data import Sample, StopReason
+from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.constraint import Constraint, scores
 from continualcode.plugins.models.local.prefix import Prefix
-from continualcode.plugins.models.local.tokens import Codec
 
 
 class Demonstrator:

@@ -26,16 +26,15 @@ from continualcode.core.data import (
 )
 from continualcode.core.errors import UsageError
 from continualcode.core.protocols import Progress
+from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import loading, saved, store
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.demonstration import Demonstrator
-from continualcode.plugins.models.local.families import Language, Turn, detect
 from continualcode.plugins.models.local.learner import Batch, Learner, Snapshot
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.sampler import Sampler
-from continualcode.plugins.models.local.tokens import Codec
 
 
 class LocalPolicy:
@@ -49,17 +48,10 @@ class LocalPolicy:
         files = store.resolve(name, cache=cache, progress=progress)
         loading.be_deterministic(device, given.threads)
         model, tokenizer = loading.load(name, files.folder, dtype, device)
-
-        def template(turns: Sequence[Turn]) -> str:
-            text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return text
-
-        codec = Codec(tokenizer)
-        family = detect(tokenizer, codec, template)
-        self._codec = codec
-        self._language = Language(family, codec, template)
+        self._language = Language(tokenizer)
+        self._codec = codec = self._language.codec
         vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self._constraint = Constraint(tokenizer, vocabulary, family.ends)
+        self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)
         self._adapter = Adapter(model, given.adapter, loading.header(tokenizer))
         self._learner = Learner(self._adapter, self._constraint, device)
         self._prefix = Prefix(self._adapter, device)

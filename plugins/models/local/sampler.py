@@ -16,10 +16,10 @@ from torch import Tensor
 
 from continualcode.core.data import Sample, SamplingParams, StopReason
 from continualcode.core.errors import UsageError
+from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
 from continualcode.plugins.models.local.prefix import Interrupted, Prefix
-from continualcode.plugins.models.local.tokens import Codec
 
 BROKEN = "\ufffd"
 """What bytes that are no whole character decode to."""

@@ -14,9 +14,10 @@ import bisect
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MARK = "\ufdd0"
 """Where `encode` cuts. Unicode keeps this code point for such internal use; in guarded text it is dropped."""

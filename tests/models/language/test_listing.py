@@ -5,7 +5,7 @@ import pytest
 from continualcode.core.data import Call, ToolSpec
 from continualcode.core.schema import check_arguments, flat_schema
 from continualcode.plugins import tools as built_in
-from continualcode.plugins.models.local.listing import example, listing, signature
+from continualcode.plugins.models.language.listing import example, listing, signature
 
 PATTERN = ("string", "what to look for")
 

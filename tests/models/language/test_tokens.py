@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continualcode.plugins.models.local.tokens import MARK, Codec
+from continualcode.plugins.models.language.tokens import MARK, Codec
 
 CONTROL = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<tool_call>", "</tool_call>")
 ATTACKS = st.lists(st.sampled_from([*CONTROL, "<", "|>", "<|im_", "end|>", "\n", " a", "é", "🙂"])).map(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continualcode.core.data import Call, ToolSpec
-from continualcode.plugins.models.local.calls import Found, read
+from continualcode.plugins.models.language.calls import Found, read
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 READ = '{"name": "read", "arguments": {"path": "a.py"}}'

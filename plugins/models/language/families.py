@@ -22,9 +22,9 @@ from jinja2 import TemplateError
 
 from continualcode.core.data import Call, Json, Message, ParsedTurn, Sample, ToolSpec
 from continualcode.core.errors import ModelUnavailable, UsageError
-from continualcode.plugins.models.local import calls
-from continualcode.plugins.models.local.listing import listing
-from continualcode.plugins.models.local.tokens import Codec
+from continualcode.plugins.models.language import calls
+from continualcode.plugins.models.language.listing import listing
+from continualcode.plugins.models.language.tokens import Codec
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 RESULT = "<tool_response>\n{}\n</tool_response>"
@@ -89,10 +89,21 @@ def _attempt(template: Template, turns: Sequence[Turn]) -> str | None:
 class Language:
     """One model's language: conversations to token ids, calls to text, tools to a grammar, and back."""
 
-    def __init__(self, family: Family, codec: Codec, template: Template) -> None:
-        self.family = family
-        self._codec = codec
+    def __init__(self, tokenizer: Any) -> None:
+        """Of a tokenizer of transformers with a chat template. Raises ModelUnavailable where it has none."""
+
+        def template(turns: Sequence[Turn]) -> str:
+            text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return text
+
+        self.codec = Codec(tokenizer)
+        self.family = detect(tokenizer, self.codec, template)
         self._template = template
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end the assistant's turn, the template's own first: where to stop sampling."""
+        return self.family.ends
 
     # -- To the model --------------------------------------------------------------------------------
 
@@ -106,7 +117,7 @@ class Language:
         if not turns:
             raise UsageError("a conversation without any message cannot be rendered")
         try:
-            return tuple(self._codec.encode(self._template(turns)))
+            return tuple(self.codec.encode(self._template(turns)))
         except (TemplateError, TypeError) as error:
             raise UsageError(f"the model's chat template refuses this conversation: {error}") from error
 
@@ -142,7 +153,7 @@ class Language:
     def parse(self, sample: Sample, tools: Sequence[ToolSpec]) -> ParsedTurn:
         """Read a completion; see `calls`. The span is in tokens, and holds the tags."""
         found = calls.read(sample.text, {tool.name: tool for tool in tools}, sample.stop, OPEN, CLOSE)
-        span = None if found.span is None else self._codec.span(sample.token_ids, *found.span)
+        span = None if found.span is None else self.codec.span(sample.token_ids, *found.span)
         return ParsedTurn(text=found.text, call=found.call, how=found.how, why=found.why, span=span)
 
     # -- Turns ---------------------------------------------------------------------------------------
@@ -150,9 +161,9 @@ class Language:
     def _turns(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Iterator[Turn]:
         """The turns as the template gets them: roles that it knows, words guarded."""
         head = next((m.text for m in messages[:1] if m.role == "system"), "")
-        system = self._codec.guard(head)
+        system = self.codec.guard(head)
         if tools:
-            system += ("\n" if head else "") + listing(tools, self._codec.guard, self.format_call)
+            system += ("\n" if head else "") + listing(tools, self.codec.guard, self.format_call)
         turns = [{"role": "system", "content": system}] if system else []
         turns += [self._turn(m) for m in messages[1 if messages and messages[0].role == "system" else 0 :]]
         if system and not self.family.has_system_role:
@@ -170,7 +181,7 @@ class Language:
         if message.role == "assistant":
             called = self.format_call(message.call) if message.call else ""
             return {"role": "assistant", "content": self._own(message.text or called)}
-        words = self._codec.guard(message.text)
+        words = self.codec.guard(message.text)
         if message.role != "tool":
             return {"role": "user", "content": words}
         if self.family.has_tool_role:
@@ -181,11 +192,11 @@ class Language:
         """What the model said, as it said it: the first opening and the last closing tag are its own."""
         before, opened, rest = text.partition(OPEN)
         if not opened:
-            return self._codec.guard(text)
+            return self.codec.guard(text)
         body, closed, after = rest.rpartition(CLOSE)
         if not closed:
             body, after = rest, ""
-        guard = self._codec.guard
+        guard = self.codec.guard
         return f"{guard(before)}{opened}{guard(body)}{closed}{guard(after)}"
 
 
