@@ -70,7 +70,7 @@ def show(
     text: str | None,
     live: bool,
 ) -> None:
-    """A readable timeline of LOG, or JSON Lines of seq, type and fields with --json.
+    """A readable timeline of LOG, or JSON Lines of seq, type and fields with --json, arrays as numbers.
 
     Shows what is sound, then exits 1 where it comes upon damage.
     """
@@ -105,8 +105,8 @@ def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
 def verify_(log: Path, as_json: bool) -> None:
     """Check every byte of LOG; name the first damaged line, where it starts, and what is still good.
 
-    Exits 1 where anything is wrong, also where a crash has only torn the end, which the next session
-    puts right ("recoverable").
+    Checks LOG's segments, its sidecar and its blobs. Exits 1 where anything is wrong, also where a crash has
+    only torn the end, which the next session puts right ("recoverable").
     """
     found = verify(log, progress=progress("verifying"))
     if as_json:
@@ -285,7 +285,8 @@ def _print(
 
 
 def _as_json(plain: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(plain)
+    """`type` beside the line's own short `t`: the word of the options and of the documentation."""
+    return msgspec.json.encode({"seq": plain["seq"], "type": plain["t"]} | plain)
 
 
 def _of_call(plain: dict[str, Any], call: str) -> bool:

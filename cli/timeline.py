@@ -68,16 +68,27 @@ def verification(found: Verification) -> str:
         )
         size = f"{found.events:,} events, {found.bytes:,} bytes, {found.segments} segments"
         return f"ok: {size}, h {found.last_hash[:12]}…{witness}"
-    what = "torn by a crash" if found.recoverable else "corrupt"
-    advice = (
-        "a crash explains this; the next session puts it right and goes on"
-        if found.recoverable
-        else "`cc log repair` moves it, and all that follows, to .torn"
-    )
+    beside = found.kind in ("sidecar", "blob")
+    what = "damaged" if beside else "torn by a crash" if found.recoverable else "corrupt"
     return (
         f"{what}: {found.path}: line {found.line}, byte {found.offset}: {found.kind}: {found.found}\n"
-        f"good: the {found.good_events:,} events before it\n{advice}"
+        f"good: {'all' if beside else 'the'} {found.good_events:,} events{'' if beside else ' before it'}\n"
+        f"{_advice(found)}"
     )
+
+
+def _advice(found: Verification) -> str:
+    match found.kind:
+        case "sidecar":
+            return "the next session writes it anew, and `cc log repair` does"
+        case "blob":
+            return f"bring it back from a copy, or `cc log forget --digest {found.path.name}`"
+        case "header":
+            return "a newer version of this program may have written it"
+        case _ if found.recoverable:
+            return "a crash explains this; the next session puts it right and goes on"
+        case _:
+            return "`cc log repair` moves it, and all that follows, to .torn"
 
 
 def statistics(found: Stats) -> str:

@@ -2,7 +2,8 @@
 
 Two lines of fixed length. The first says where the acknowledged lines end; it is written in place
 after every sync and not synced itself, so it may lag behind the log but never runs ahead of it. The
-second says which process holds the log. A damaged or foreign sidecar is as good as none.
+second says which process holds the log. For reading and recovery a damaged or foreign sidecar is as good
+as none; `verify` says that it is damaged.
 """
 
 import os
@@ -15,6 +16,9 @@ import msgspec
 from continualcode.eventlog.segments import ack_path
 
 LINE = 256
+
+_TRIES = 3
+"""A reader may meet a writer in the middle of its write; not so often in a row."""
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -51,18 +55,31 @@ def holder_line() -> bytes:
 
 def read_ack(path: Path) -> Ack | None:
     """What the sidecar of the log at `path` says, or None where it is missing or damaged."""
+    for _ in range(_TRIES):
+        line = _first_line(path)
+        if not line:
+            return None
+        try:
+            ack = msgspec.json.decode(line, type=Ack)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if line == ack_line(ack.log.encode(), ack.segment, ack.end, ack.events, ack.h.encode()):
+            return ack
+    return None
+
+
+def ack_is_damaged(path: Path) -> bool:
+    """Whether the log at `path` has a sidecar whose first line is not as any writer leaves it."""
+    return bool(_first_line(path)) and read_ack(path) is None
+
+
+def _first_line(path: Path) -> bytes:
+    """Empty where there is no sidecar, or one that is only just being made."""
     try:
         with open(ack_path(path), "rb") as file:
-            line = file.read(LINE)
+            return file.read(LINE)
     except OSError:
-        return None
-    text, found, crc = line.rstrip().rpartition(b'"crc":')
-    if not found or crc != b"%d}" % zlib.crc32(text + found):
-        return None
-    try:
-        return msgspec.json.decode(line, type=Ack)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+        return b""
 
 
 def read_holder(path: Path) -> Holder | None:

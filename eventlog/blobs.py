@@ -6,7 +6,9 @@ the line, and tells nothing about the content: not even a guess of it can be che
 """
 
 import contextlib
+import hashlib
 import os
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from continualcode.eventlog.disk import sync_file, sync_folder
 from continualcode.eventlog.errors import LogCorrupt, LogError
 
 _SALT = 32
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobForgotten(LogError):
@@ -85,7 +88,15 @@ class BlobStore:
 
     def digests(self) -> list[str]:
         """The digests of all contents that are here."""
-        return sorted(p.name for p in self.folder.glob("*") if not p.suffix) if self.folder.is_dir() else []
+        return sorted(p.name for p in self.folder.glob("*") if _DIGEST.fullmatch(p.name))
+
+    def damaged(self) -> Path | None:
+        """The first file of a content that does not match its digest; None where all do."""
+        for digest in self.digests():
+            with open(self._path(digest), "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    return self._path(digest)
+        return None
 
     def _keep(self, path: Path, data: bytes) -> None:
         """A file with this content, durable, or no file at all."""
@@ -107,7 +118,7 @@ class BlobStore:
             raise LogError(f"{self.folder}: cannot keep a blob of {len(data):,} bytes: {error}") from error
 
     def _path(self, digest: str) -> Path:
-        if len(digest) != 64 or digest.strip("0123456789abcdef"):
+        if not _DIGEST.fullmatch(digest):
             raise LogError(f"{digest!r} is no digest of a blob: 64 hex digits are expected")
         return self.folder / digest
 

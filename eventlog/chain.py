@@ -1,11 +1,9 @@
 """Walking the lines of a log along their hashes: what reading, verifying and recovery have in common."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-
-import msgspec
 
 from continualcode.eventlog.ack import Ack, read_ack
 from continualcode.eventlog.damage import Damage, acked, diagnose
@@ -15,11 +13,12 @@ from continualcode.eventlog.line import (
     MAX_LINE,
     TAIL,
     LogHeader,
+    decode_header,
     follows,
     hash_of,
     is_forgotten,
 )
-from continualcode.eventlog.segments import segment_paths
+from continualcode.eventlog.segments import existing_segments, gap_in, segment_path, segment_paths
 
 BUFFER = 1 << 18
 """Bytes read at a time."""
@@ -48,26 +47,29 @@ class Walk:
     a log that is being written is safe.
     """
 
-    def __init__(self, path: Path, *, place: Place | None = None, paths: list[Path] | None = None) -> None:
+    def __init__(self, path: Path, *, place: Place | None = None) -> None:
         self.ack: Ack | None = read_ack(path)
-        self.paths = paths or segment_paths(path)
+        self.paths = segment_paths(path)
         self.place = place or Place()
         self.header: LogHeader | None = None
         self.damage: Damage | None = None
         self.foreign_ack: Ack | None = None
         self.unended = b""  # the last line, where it is whole and was acknowledged and lacks only its newline
+        self._path, self._before = path, self.place
         if self.place.log:
             self._know_log(self.place.log)
 
     def __iter__(self) -> Iterator[bytes]:
         place = self.place
-        while True:
+        while place.segment < len(self.paths):
             yield from self._segment()
-            if self.damage is not None or place.segment + 1 == len(self.paths):
+            if self.damage is not None:
+                return
+            if place.segment + 1 == len(self.paths):
                 break
+            self._before = replace(place)
             place.segment, place.line, place.offset = place.segment + 1, 0, 0
-        if self.damage is None:
-            self._check_end()
+        self._check_end()
 
     def _segment(self) -> Iterator[bytes]:
         place = self.place
@@ -99,7 +101,8 @@ class Walk:
     def _read_header(self, line: bytes) -> bool:
         place = self.place
         if not follows(place.h, line):
-            self._damaged(line)
+            if not self._cut_before(line):
+                self._damaged(line)
             return False
         header = decode_header(line)
         if header is None or header.segment != place.segment or header.seq != place.seq:
@@ -109,6 +112,19 @@ class Walk:
         self.header = header
         self._know_log(header.log)
         place.h, place.line, place.offset = hash_of(line), 1, len(line)
+        return True
+
+    def _cut_before(self, line: bytes) -> bool:
+        """Whether the header `line` is sound and what lacks is the end of the segment before it."""
+        place, header = self.place, decode_header(line)
+        if header is None or (header.log, header.segment) != (place.log, place.segment):
+            return False
+        if header.seq <= place.seq or not follows(header.prev.encode(), line):
+            return False
+        place.segment, place.line, place.offset = self._before.segment, self._before.line, self._before.offset
+        found = f"the segment ends here; the next one begins with event {header.seq}, not {place.seq}"
+        path = self.paths[place.segment]
+        self.damage = Damage(path, place.line + 1, place.offset, "missing", False, found)
         return True
 
     def _know_log(self, log: str) -> None:
@@ -139,18 +155,14 @@ class Walk:
             self.unended = line
 
     def _check_end(self) -> None:
-        """The log ends here without damage: is this where it was acknowledged to end, or after it?"""
-        place, ack = self.place, self.ack
+        """The files end here without damage: is this the last, and where it was acknowledged to end, or after it?"""
+        place, ack, there = self.place, self.ack, existing_segments(self._path)
+        if (gap := gap_in(there)) == len(self.paths) and there.keys() - range(gap):
+            gone = segment_path(self._path, gap)
+            found = f"this file is gone, and segment {max(there)} is there"
+            self.damage = Damage(gone, 1, 0, "missing", False, found)
+            return
         if ack is not None and (ack.segment, ack.end) > (place.segment, place.offset):
             found = f"the file ends here; {ack.events} events were acknowledged, {place.seq} are left"
             path = self.paths[place.segment]
             self.damage = Damage(path, place.line + 1, place.offset, "missing", False, found)
-
-
-def decode_header(line: bytes) -> LogHeader | None:
-    """A segment's header, or None where the line is none or is of a newer format."""
-    try:
-        header = msgspec.json.decode(line, type=LogHeader)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return header if header.format == FORMAT else None

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from continualcode.eventlog.ack import Ack
+from continualcode.eventlog.ack import Ack, ack_is_damaged
 from continualcode.eventlog.errors import LogCorrupt
-from continualcode.eventlog.line import MAX_LINE, TAIL, follows, head_of
+from continualcode.eventlog.line import MAX_LINE, TAIL, decode_header, follows, head_of
+from continualcode.eventlog.segments import ack_path
 
 KINDS = {
     "newline": "a whole line that lacks only its newline",
@@ -25,8 +26,13 @@ KINDS = {
     "swapped": "two lines changed places",
     "rewritten": "the lines match each other and not what was acknowledged",
     "header": "the first line is no header of a log that this version can read",
+    "sidecar": "the lines are whole, and the .ack sidecar is not as it was written",
+    "blob": "the lines are whole, and a blob does not match its digest",
 }
 """The words that `LogCorrupt.kind` and `Verification.kind` use."""
+
+_MOVED = KINDS.keys() - {"header", "sidecar", "blob"}
+"""What `repair` cuts off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Damage:
 
     def error(self) -> LogCorrupt:
         """As the error that a reader raises."""
-        hint = "" if self.kind == "header" else " (`cc log repair` moves it, and all that follows, aside)"
+        hint = " (`cc log repair` moves it, and all that follows, aside)" if self.kind in _MOVED else ""
         return LogCorrupt(self.path, self.line, self.offset, self.kind, self.found + hint)
 
 
@@ -71,7 +77,7 @@ def diagnose(
         file.seek(offset)
         in_progress = ended or follows(prev, file.readline(MAX_LINE + 1))
         file.seek(offset + len(bad))
-        kind = _kind(bad, file, seq, prev, is_header=is_header)
+        kind = _kind(bad, file, segment, seq, prev, is_header=is_header)
         durable = (not in_progress and _says_durable(file, is_header, seq)) or any(
             _says_durable_in(later, is_header, seq) for later in paths[segment + 1 :]
         )
@@ -79,6 +85,13 @@ def diagnose(
     found = KINDS[kind] if torn else f"{KINDS[kind]}; {_proof(ack, segment, offset)}"
     recoverable = torn or (kind == "newline" and segment + 1 == len(paths))
     return Damage(path, line, offset, kind, recoverable, found)
+
+
+def damaged_sidecar(path: Path) -> Damage | None:
+    """What is wrong with the sidecar of the log at `path`, itself; the lines may be whole."""
+    if not ack_is_damaged(path):
+        return None
+    return Damage(ack_path(path), 1, 0, "sidecar", True, KINDS["sidecar"])
 
 
 def acked(ack: Ack | None, segment: int, offset: int) -> bool:
@@ -91,7 +104,7 @@ def _proof(ack: Ack | None, segment: int, offset: int) -> str:
     return f"{by} says that it was acknowledged"
 
 
-def _kind(bad: bytes, file: BinaryIO, seq: int, prev: bytes, *, is_header: bool) -> str:
+def _kind(bad: bytes, file: BinaryIO, segment: int, seq: int, prev: bytes, *, is_header: bool) -> str:
     if not bad:
         return "missing"
     if not bad.endswith(b"\n") and len(bad) <= MAX_LINE:
@@ -104,8 +117,16 @@ def _kind(bad: bytes, file: BinaryIO, seq: int, prev: bytes, *, is_header: bool)
     if head is None or bad[-TAIL:][:6] != b',"h":"' or not bad.endswith(b'"}\n'):
         return "malformed"
     if is_header:
-        return "changed"
+        return _other_header(bad, segment)
     return "repeated" if head[0] == "log" else _misplaced(head[1], file, seq)
+
+
+def _other_header(bad: bytes, segment: int) -> str:
+    """Where a line is in a header's place: what it is, if it is a sound header of another segment."""
+    header = decode_header(bad)
+    if header is None or header.segment == segment or not follows(header.prev.encode(), bad):
+        return "changed"
+    return "repeated" if header.segment < segment else "missing"
 
 
 def _misplaced(given: int, file: BinaryIO, seq: int) -> str:

@@ -11,6 +11,8 @@ import re
 from binascii import b2a_base64
 from hashlib import sha256
 
+import msgspec
+
 from continualcode.eventlog.errors import LogError
 from continualcode.eventlog.record import Record
 
@@ -42,6 +44,15 @@ class LogHeader(Record, frozen=True, kw_only=True, tag="log"):
     segment: int
     prev: str
     merged: tuple[str, ...] = ()
+
+
+def decode_header(line: bytes) -> LogHeader | None:
+    """A segment's header, or None where the line is none or is of a newer format."""
+    try:
+        header = msgspec.json.decode(line, type=LogHeader)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return header if header.format == FORMAT else None
 
 
 def chain(prev: bytes, body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from continualcode.eventlog.ack import Ack, read_ack
-from continualcode.eventlog.chain import Place, Walk, decode_header
+from continualcode.eventlog.chain import Place, Walk
 from continualcode.eventlog.damage import Damage
 from continualcode.eventlog.disk import Disk, write_all
 from continualcode.eventlog.line import (
@@ -21,6 +21,7 @@ from continualcode.eventlog.line import (
     TAIL,
     LogHeader,
     chain,
+    decode_header,
     hash_of,
     head_of,
     seal,
@@ -172,6 +173,8 @@ def _put_right(path: Path, disk: Disk, fd: int, end: End, damage: Damage, *, is_
 def quarantine(torn: Path, disk: Disk, fd: int, end: End) -> None:
     """Move what comes after `end` in the file `fd` to the file `torn`, durable there before it goes here."""
     size = os.fstat(fd).st_size
+    if size == end.end:
+        return
     out = disk.open_sidecar(torn)
     try:
         at = os.fstat(out).st_size

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from continualcode.eventlog.ack import ack_line, holder_line
 from continualcode.eventlog.chain import Walk
-from continualcode.eventlog.damage import Damage
+from continualcode.eventlog.damage import Damage, damaged_sidecar
 from continualcode.eventlog.disk import Disk
-from continualcode.eventlog.errors import LogCorrupt
 from continualcode.eventlog.lock import hold
 from continualcode.eventlog.recovery import End, finish, quarantine
 from continualcode.eventlog.segments import ack_path, existing_segments, torn_path
@@ -37,16 +36,21 @@ class Repaired:
 def repair(path: Path | str, *, disk: Disk | None = None) -> Repaired:
     """Cut the log at `path` before its first damaged line; move what follows to `PATH.torn`.
 
+    Where the lines are whole and the sidecar is damaged, the sidecar is written anew. Blobs are left alone.
     Raises LogHeld where a writer has it, LogCorrupt where it is not damaged but newer than this version.
     """
     path, disk, torn = Path(path), disk or Disk(), torn_path(Path(path))
     with hold(path):
-        walk, gap = _walk(path)
+        walk = Walk(path)
         for _ in walk:
             pass
-        damage = walk.damage or gap
+        damage = walk.damage
         if damage is None:
-            return Repaired(walk.place.seq, 0, 0, torn, None)
+            sidecar = damaged_sidecar(path)
+            if sidecar is not None:
+                place = walk.place
+                _write_ack(path, place.log, End(place.segment, place.offset, place.seq, place.h), disk)
+            return Repaired(walk.place.seq, 0, 0, torn, sidecar)
         if damage.kind == "header":
             raise damage.error()
         moved = 0
@@ -56,30 +60,23 @@ def repair(path: Path | str, *, disk: Disk | None = None) -> Repaired:
         fd = disk.open(walk.paths[walk.place.segment])
         try:
             size = os.fstat(fd).st_size
-            end, log = finish(path, disk, fd, walk.place, walk.damage)
+            end, log = finish(path, disk, fd, walk.place, damage)
             moved += max(0, size - walk.place.offset) if damage.kind != "newline" else 0
         finally:
             os.close(fd)
-        ack = disk.open_sidecar(ack_path(path))
-        try:
-            disk.pwrite(ack, ack_line(log.encode(), end.segment, end.end, end.seq, end.h) + holder_line(), 0)
-            disk.fdatasync(ack)
-        finally:
-            os.close(ack)
+        _write_ack(path, log, end, disk)
         lost = max(0, walk.ack.events - end.seq) if walk.ack else 0
         return Repaired(end.seq, moved, lost, torn, damage)
 
 
-def _walk(path: Path) -> tuple[Walk, Damage | None]:
-    """A walk over the log, or up to a gap between its segments and the gap as damage."""
+def _write_ack(path: Path, log: str, end: End, disk: Disk) -> None:
+    """The sidecar of a log that ends at `end`, durable."""
+    ack = disk.open_sidecar(ack_path(path))
     try:
-        return Walk(path), None
-    except LogCorrupt as gap:
-        contiguous = [path]
-        found = existing_segments(path)
-        while len(contiguous) in found:
-            contiguous.append(found[len(contiguous)])
-        return Walk(path, paths=contiguous), Damage(gap.path, gap.line, gap.offset, gap.kind, False, str(gap))
+        disk.pwrite(ack, ack_line(log.encode(), end.segment, end.end, end.seq, end.h) + holder_line(), 0)
+        disk.fdatasync(ack)
+    finally:
+        os.close(ack)
 
 
 def _move_all(path: Path, index: int, torn: Path, disk: Disk) -> int:

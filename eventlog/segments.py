@@ -6,9 +6,10 @@ PATH.torn         bytes that recovery moved out of the way (see `recovery`)
 PATH.blobs/       contents that may be forgotten (see `blobs`)
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from continualcode.eventlog.errors import LogCorrupt, LogError
+from continualcode.eventlog.errors import LogError
 
 SEGMENT_BYTES = 256 << 20
 """A segment is not begun with a batch that would take the current one past this size."""
@@ -35,23 +36,24 @@ def blobs_path(path: Path) -> Path:
 
 
 def segment_paths(path: Path) -> list[Path]:
-    """All files of the log at `path`, in order. Raises LogError where there is none, LogCorrupt at a gap."""
-    if not path.is_file():
-        raise LogError(f"{path}: there is no log here" + (" (this is a folder)" if path.is_dir() else ""))
+    """The files of the log at `path`, in order, up to the first that is gone. Raises LogError where none is."""
     found = existing_segments(path)
-    for index in range(1, max(found) + 1):
-        if index not in found:
-            raise LogCorrupt(
-                segment_path(path, index), 1, 0, "missing", f"gone, and segment {max(found)} is there"
-            )
-    return [found[index] for index in sorted(found)]
+    if not found:
+        raise LogError(f"{path}: there is no log here" + (" (this is a folder)" if path.is_dir() else ""))
+    return [found[index] for index in range(gap_in(found))]
+
+
+def gap_in(found: Mapping[int, Path]) -> int:
+    """The number of the first segment that is not there: of the next one, where none is gone."""
+    return next(index for index in range(len(found) + 1) if index not in found)
 
 
 def existing_segments(path: Path) -> dict[int, Path]:
     """The files of the log at `path` by their number, gaps or not."""
     prefix = f"{path.name}."
     near = path.parent.glob(f"{_escape(path.name)}.*")
-    return {0: path} | {int(p.name[len(prefix) :]): p for p in near if _index(p, prefix)}
+    first = {0: path} if path.is_file() else {}
+    return first | {int(p.name[len(prefix) :]): p for p in near if _index(p, prefix)}
 
 
 def _index(path: Path, prefix: str) -> bool:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from continualcode.eventlog.ack import ack_is_damaged
+from continualcode.eventlog.blobs import BlobStore
 from continualcode.eventlog.chain import Walk
-from continualcode.eventlog.errors import LogCorrupt
+from continualcode.eventlog.damage import KINDS, Damage, damaged_sidecar
+from continualcode.eventlog.segments import blobs_path
 
 Progress = Callable[[int, int], None]
 """Called now and then with the bytes done and the bytes in all."""
@@ -13,13 +16,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found. `ok` is True where every line is whole and the acknowledged end is there.
+    """What `verify` found. `ok` is True where every line and blob is whole and the acknowledged end is there.
 
     `line` (1-based), `offset` (bytes) and `path` say where the first damaged line is, `kind` and `found`
     what it looks like. `recoverable` is True where a crash explains it: nothing says that it was ever
     acknowledged, and the next writer will put it right. `good_events` counts the events
-    before it. `ack` is `ok`, `missing` or `foreign`: without the sidecar a log cut off between two lines,
-    or damaged in its last batch alone, cannot be told from one that ended there.
+    before it. `ack` is `ok`, `missing`, `damaged` or `foreign`: without the sidecar a log cut off between two
+    lines, or damaged in its last batch alone, cannot be told from one that ended there.
     """
 
     ok: bool
@@ -39,14 +42,9 @@ class Verification:
 
 
 def verify(path: Path | str, *, progress: Progress | None = None) -> Verification:
-    """Check every byte of the log at `path`, all segments. Raises LogError where there is no log."""
+    """Check every byte of the log at `path`: segments, sidecar, blobs. Raises LogError where there is none."""
     path = Path(path)
-    try:
-        walk = Walk(path)
-    except LogCorrupt as gap:
-        return Verification(
-            False, 0, 0, 0, 0, "", "", "missing", gap.path, gap.line, gap.offset, gap.kind, False, str(gap)
-        )
+    walk = Walk(path)
     sizes = [p.stat().st_size for p in walk.paths]
     total, place = sum(sizes), walk.place
     for _ in walk:
@@ -54,7 +52,7 @@ def verify(path: Path | str, *, progress: Progress | None = None) -> Verificatio
             progress(sum(sizes[: place.segment]) + place.offset, total)
     if progress is not None:
         progress(total, total)
-    damage, header = walk.damage, walk.header
+    damage, header = walk.damage or _beside(path), walk.header
     return Verification(
         ok=damage is None,
         events=place.seq,
@@ -63,7 +61,7 @@ def verify(path: Path | str, *, progress: Progress | None = None) -> Verificatio
         segments=len(walk.paths),
         last_hash=place.h.decode(),
         log=header.log if header else "",
-        ack="foreign" if walk.foreign_ack else "ok" if walk.ack else "missing",
+        ack=_witness(path, walk),
         path=damage.path if damage else walk.paths[-1],
         line=damage.line if damage else None,
         offset=damage.offset if damage else None,
@@ -71,3 +69,16 @@ def verify(path: Path | str, *, progress: Progress | None = None) -> Verificatio
         recoverable=damage.recoverable if damage else False,
         found=damage.found if damage else None,
     )
+
+
+def _witness(path: Path, walk: Walk) -> str:
+    if walk.foreign_ack is not None:
+        return "foreign"
+    return "ok" if walk.ack is not None else "damaged" if ack_is_damaged(path) else "missing"
+
+
+def _beside(path: Path) -> Damage | None:
+    """What is wrong beside the lines, where they are whole."""
+    blob = BlobStore(blobs_path(path)).damaged()
+    found = None if blob is None else Damage(blob, 1, 0, "blob", False, KINDS["blob"])
+    return damaged_sidecar(path) or found

@@ -20,7 +20,7 @@ from continualcode.eventlog.lock import acquire, said
 from continualcode.eventlog.record import Record
 from continualcode.eventlog.recovery import End, header_line, new_id, now
 from continualcode.eventlog.registry import Registry
-from continualcode.eventlog.segments import SEGMENT_BYTES, ack_path, segment_path
+from continualcode.eventlog.segments import SEGMENT_BYTES, ack_path, existing_segments, segment_path
 
 R = TypeVar("R", bound=Record)
 
@@ -77,6 +77,11 @@ class LogWriter:
         `clock` gives nanoseconds since 1970, `redact` hides secrets, `disk` makes the system calls.
         """
         path, disk, log = Path(path), disk or Disk(), log_id or new_id()
+        if (there := existing_segments(path)) and 0 not in there:
+            raise LogError(
+                f"cannot begin a log at {path}: {segment_path(path, min(there))} is there, "
+                "which would be a part of it; move it away, or take another name"
+            )
         with said(f"cannot begin a log at {path}"), contextlib.ExitStack() as undo:
             fd = disk.create(path)
             undo.callback(os.close, fd)

@@ -63,7 +63,8 @@ def test_show_prints_json_lines_with_arrays_decoded(log: Path) -> None:
     code, out, _ = cc("log", "show", log, "--json")
     assert (code, seqs(out)) == (0, [0, 1, 2, 3, 4])
     sample = json.loads(out.splitlines()[1])
-    assert (sample["t"], sample["prompt"]["tail"], sample["logprobs"]) == (
+    assert list(sample)[:2] == ["seq", "type"]
+    assert (sample["type"], sample["prompt"]["tail"], sample["logprobs"]) == (
         "sample_taken",
         [1, 2],
         ["-Infinity"],

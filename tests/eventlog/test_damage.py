@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from continualcode.eventlog import LogCorrupt, LogWriter, Registry, Verification, read, verify
+from continualcode.eventlog import (
+    BlobStore,
+    LogCorrupt,
+    LogError,
+    LogWriter,
+    Registry,
+    Verification,
+    blobs_path,
+    forget,
+    read,
+    repair,
+    verify,
+)
 from continualcode.eventlog.segments import ack_path, segment_paths
 from continualcode.eventlog.testing import Note
 
@@ -209,7 +221,32 @@ def test_a_segment_that_is_gone_is_missed(finished: Path) -> None:
     assert (verify(finished).kind, verify(finished).recoverable) == ("missing", False)
     last.with_name(last.name[:-1] + "2").write_bytes(kept)
     found = verify(finished)
-    assert (found.kind, found.path, found.line) == ("missing", last, 1)
+    assert (found.kind, found.path, found.line, found.good_events) == ("missing", last, 1, 4)
+    finished.unlink()
+    found = verify(finished)
+    assert (found.kind, found.path, found.line, found.good_events) == ("missing", finished, 1, 0)
+
+
+def test_a_segment_whose_last_lines_are_gone_is_named_not_the_next(
+    finished: Path, registry: Registry
+) -> None:
+    lines = lines_of(finished)
+    for kept in range(1, len(lines)):
+        finished.write_bytes(b"".join(lines[:kept]))
+        found = verify(finished)
+        assert (found.kind, found.recoverable, found.good_events) == ("missing", False, kept - 1)
+        assert place(found) == (finished, kept + 1, starts(lines)[kept])
+    with pytest.raises(LogCorrupt, match="begins with event 4, not 3"):
+        list(read(finished, registry))
+    assert (repair(finished).events, verify(finished).ok) == (3, True)
+
+
+def test_segments_that_are_in_each_others_place_are_noticed(finished: Path) -> None:
+    first, last = segment_paths(finished)
+    last.with_name(f"{first.name}.2").write_bytes(last.read_bytes())
+    assert (verify(finished).kind, verify(finished).path.suffix) == ("repeated", ".2")
+    first.write_bytes(last.read_bytes())
+    assert (verify(finished).kind, place(verify(finished))) == ("missing", (first, 1, 0))
 
 
 def test_a_chain_computed_anew_is_not_the_one_that_was_acknowledged(
@@ -232,9 +269,40 @@ def test_the_sidecar_of_another_log_says_nothing(finished: Path, registry: Regis
     assert verify(finished).ack == "foreign"
 
 
-def test_a_damaged_sidecar_is_as_good_as_none(finished: Path) -> None:
-    data = ack_path(finished).read_bytes()
-    used = len(data[:256].rstrip())
-    for at in range(used):
-        ack_path(finished).write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
-        assert (verify(finished).ok, verify(finished).ack) == (True, "missing"), at
+def test_a_damaged_sidecar_is_said_and_is_as_good_as_none(finished: Path, registry: Registry) -> None:
+    sidecar = ack_path(finished)
+    data = sidecar.read_bytes()
+    for at in range(256):
+        for bad in (data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :], data[:at]) if at else (bytes(512),):
+            sidecar.write_bytes(bad)
+            found = verify(finished)
+            assert (found.ok, found.ack, found.kind) == (False, "damaged", "sidecar"), at
+            assert (found.recoverable, found.good_events, place(found)) == (True, 5, (sidecar, 1, 0))
+    assert len(list(read(finished, registry))) == 5
+    assert repair(finished).events == 5
+    assert sidecar.read_bytes()[:256] == data[:256]
+    sidecar.write_bytes(b"")
+    assert (verify(finished).ok, verify(finished).ack) == (True, "missing")
+    LogWriter.open(finished, registry).close()
+    assert sidecar.read_bytes() == data
+
+
+def test_a_changed_blob_is_said_and_can_be_forgotten(finished: Path) -> None:
+    store = BlobStore(blobs_path(finished))
+    digests = [store.put("kept"), store.put("hit")]
+    assert verify(finished).ok
+    hit = store.folder / digests[1]
+    whole = hit.read_bytes()
+    for at in range(len(whole)):
+        hit.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        found = verify(finished)
+        assert (found.ok, found.kind, place(found), found.good_events) == (False, "blob", (hit, 1, 0), 5)
+    assert forget(finished, digests=digests[1:]) == digests[1:]
+    assert verify(finished).ok
+
+
+def test_a_log_is_not_begun_before_segments_of_another(finished: Path, registry: Registry) -> None:
+    finished.unlink()
+    with pytest.raises(LogError, match=r"finished\.jsonl\.1 is there"):
+        LogWriter.create(finished, registry)
+    assert not finished.exists()
