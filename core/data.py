@@ -28,12 +28,14 @@ Capability: TypeAlias = Literal[
     "sampled_logprobs",  # one logprob a token: that of the token that was sampled
     "grammar_masks",  # decoding and learning constrained by a grammar
     "demonstrations",  # the teacher says what it would do instead: `Policy.demonstrate`
+    "guided_teacher",  # a teacher's distribution raised against a neutral one: `Example.guidance`
     "teacher:live",  # the teachers of learner.md, by name
     "teacher:base",
     "teacher:frozen",
     "teacher:ema",
     "teacher:trust_region",
     "teacher:completion",
+    "teacher:other",
 ]
 
 
@@ -167,7 +169,8 @@ class Objective(Data, frozen=True):
     example_sum: the mean over examples of their tokens' sum, the divergence of whole completions.
     teacher: which weights score the corrected context; `teacher_rate` is τ of an EMA teacher, or the
     base model's share in a trust-region teacher. completion: no weights, the row's tokens themselves, with
-    probability 1; forward_kl is then supervised fine-tuning.
+    probability 1; forward_kl is then supervised fine-tuning. other: another model, which the policy's options
+    name.
     """
 
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
@@ -175,7 +178,7 @@ class Objective(Data, frozen=True):
     top_k: int | None = None
     ratio_clip: float = 2.0
     aggregation: Literal["token_mean", "example_mean", "example_sum"] = "token_mean"
-    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion"] = "live"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion", "other"] = "live"
     teacher_rate: float = 0.05
     frozen_teacher: str | None = None
 

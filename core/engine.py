@@ -44,6 +44,8 @@ Ending: TypeAlias = Literal["answered", "limit", "interrupted", "failed"]
 
 def run(session: Session) -> None:
     """Read prompts and commands from the UI until it has no more."""
+    if session.notice:
+        session.ui.message(session.notice)
     learn(session)  # what an earlier process was corrected on and did not get to
     while not session.ended and (given := session.ui.next_input(session)) is not None:
         if given.startswith("/"):

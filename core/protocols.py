@@ -6,7 +6,7 @@ are in `continualcode.core.data`.
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -276,6 +276,33 @@ class Trainer(Protocol):
         """Carry the plan out: a function of the plan and the policy's weights alone.
 
         May raise; the caller then restores the policy. `progress(done, at_most)` is called a step.
+        """
+        ...
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """A trainer whose settings depend, where nobody chose them, on what the policy can do."""
+
+    def suited(self, capabilities: frozenset[Capability]) -> "tuple[Trainer, str]":
+        """The trainer for such a policy, and what was chosen for it, in one line; empty: nothing was."""
+        ...
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """A policy whose weights are kept elsewhere as well, where the log says: resuming need not train again.
+
+    tolerance: nats by which figures may differ when an update is made again. Its digests name what weights
+    were made from, as their bits are not at hand to compare.
+    """
+
+    tolerance: float
+
+    def recall(self, records: Iterable[Record], weights: Sequence[str]) -> int:
+        """Take the latest of `weights` (digests, oldest first) that `records` say where to find.
+
+        How many of them are in it; 0: none could be had, and nothing changed.
         """
         ...
 

@@ -26,7 +26,7 @@ from continualcode.core.events import (
 )
 from continualcode.core.lineage import Lineage
 from continualcode.core.plugins import Plugins
-from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
+from continualcode.core.protocols import FeedbackType, Policy, Progress, Recalling, Trainer
 from continualcode.core.transcript import Transcript
 from continualcode.core.undo_events import Rewound, UpdateReverted
 from continualcode.eventlog import Record, pack_u32, read, unpack_f32, unpack_u32
@@ -58,7 +58,9 @@ class Divergence(Data, frozen=True):
 class ReplayReport(Data, frozen=True):
     """What a replay found. `weights` is the digest that it ended in, `logged` the log's last one.
 
-    `stack` lists what differs between the recording stack and this one: name → (logged, here).
+    `stack` lists what differs between the recording stack and this one: name → (logged, here). nats, metric:
+    the largest of any update, as in `Divergence`; `tolerance` is what either may be where the bits of weights
+    are not at hand (`protocols.Recalling`), None where they are.
     """
 
     updates: int = 0
@@ -67,6 +69,9 @@ class ReplayReport(Data, frozen=True):
     weights: str = ""
     logged: str = ""
     stack: dict[str, tuple[str, str]] = {}
+    nats: float = 0.0
+    metric: float = 0.0
+    tolerance: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -262,7 +267,8 @@ class Replayer:
         require_same_model(started, self.policy)
         self.policy.reset()
         weights = self.policy.weights()
-        self.report = ReplayReport(weights=weights, logged=started.weights)
+        tolerance = self.policy.tolerance if isinstance(self.policy, Recalling) else None
+        self.report = ReplayReport(weights=weights, logged=started.weights, tolerance=tolerance)
 
     def _train(self, update: str) -> UpdateOutcome:
         show = self._progress and functools.partial(self._progress, f"update {self.report.updates + 1}")
@@ -271,15 +277,19 @@ class Replayer:
     def _retrain(self, applied: UpdateApplied) -> None:
         outcome = self._train(applied.update)
         weights = self.policy.weights()
-        same = weights == applied.weights
-        first = self.report.first_divergence
+        was, found = self.report, _divergence(applied, weights, outcome)
+        near = was.tolerance is None or max(found.nats, found.metric) <= was.tolerance
+        same = near and weights == applied.weights
         self.report = ReplayReport(
-            updates=self.report.updates + 1,
-            matched=self.report.matched + same,
-            first_divergence=first if same or first else _divergence(applied, weights, outcome),
+            updates=was.updates + 1,
+            matched=was.matched + same,
+            first_divergence=was.first_divergence or (None if same else found),
             weights=weights,
             logged=applied.weights,
-            stack=self.report.stack,
+            stack=was.stack,
+            nats=max(was.nats, found.nats),
+            metric=max(was.metric, found.metric),
+            tolerance=was.tolerance,
         )
 
 

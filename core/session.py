@@ -6,6 +6,7 @@ to append next; this module knows how a session is opened, resumed and closed.
 """
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +26,20 @@ from continualcode.core.events import (
     UpdateFailed,
     event_registry,
 )
-from continualcode.core.lineage import Lineage
+from continualcode.core.lineage import Lineage, Standing
 from continualcode.core.plugins import Plugins, Reply, failure
-from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Progress, Sandbox, Tool, Trainer
+from continualcode.core.protocols import (
+    UI,
+    Adaptive,
+    Command,
+    FeedbackType,
+    Policy,
+    Progress,
+    Recalling,
+    Sandbox,
+    Tool,
+    Trainer,
+)
 from continualcode.core.replay import require_same_model, retrain, trainers_of
 from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.sandbox import chosen
@@ -60,6 +72,8 @@ class Session:
     policy: Policy
     trainer: Trainer
     lineage: Lineage
+    notice: str = ""
+    """What the user is told as the session begins; empty: nothing."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: bool = False
     successor: str | None = None
@@ -140,6 +154,9 @@ def open_session(
     sandbox: Sandbox = plugins.choose("make_sandbox", config.sandbox["name"], config.sandbox, workspace, log)
     safety = chosen(config.session.approvals, sandbox)
     policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, screen.progress)
+    notice = ""
+    if isinstance(trainer, Adaptive):
+        trainer, notice = trainer.suited(policy.capabilities)
     if config.session.train:
         require(trainer, policy)
     redact = Redactor.from_environment()
@@ -153,7 +170,7 @@ def open_session(
                 raise ReplayError(f"{log}: holds no session_started: there is nothing to go on with")
             require_same_model(transcript.started, policy)
             policy.reset()
-            lineage.go((), transcript.standing)
+            lineage.go(_recalled(policy, read(log, registry), transcript), transcript.standing)
         except BaseException:
             writer.close()
             raise
@@ -174,6 +191,7 @@ def open_session(
         policy=policy,
         trainer=trainer,
         lineage=lineage,
+        notice=notice if config.session.train else "",
     )
     session.workspace.note_seen(transcript.seen)
     _append_start(session, safety, resume)
@@ -190,6 +208,14 @@ def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress:
         )
 
     return Lineage(policy, train)
+
+
+def _recalled(policy: Policy, records: Iterable[Record], transcript: Transcript) -> Standing:
+    """The updates that need not be trained again, as the policy has found weights with them."""
+    outcomes = [transcript.outcomes[update] for update in transcript.standing]
+    if not outcomes or not isinstance(policy, Recalling):
+        return ()
+    return transcript.standing[: policy.recall(records, [outcome.weights for outcome in outcomes])]
 
 
 def _append_start(session: Session, safety: SafetyChosen, resume: bool) -> None:

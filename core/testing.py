@@ -61,6 +61,7 @@ class ScriptedPolicy:
                 "topk_distribution",
                 "sampled_logprobs",
                 "demonstrations",
+                "guided_teacher",
                 "teacher:live",
                 "teacher:base",
             }

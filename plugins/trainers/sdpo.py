@@ -53,6 +53,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy, Trainer
 from continualcode.core.replay import plan_of
 from continualcode.core.transcript import Transcript
+from continualcode.plugins.trainers import suiting
 from continualcode.plugins.trainers.anchors import anchors
 from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
 from continualcode.plugins.trainers.rehearsal import rehearsed
@@ -94,7 +95,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, Meta(ge=1)] | None = None
     ratio_clip: Annotated[float, Meta(gt=0.0)] = 2.0
     aggregation: Literal["token_mean", "example_mean", "example_sum"] = "example_sum"
-    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion"] = "base"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion", "other"] = "base"
     teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     frozen_teacher: str | None = None
     lr: Annotated[float, Meta(gt=0.0)] = 1e-4
@@ -115,7 +116,9 @@ class Sdpo:
 
     name = NAME
 
-    def __init__(self, settings: SdpoSettings | None = None) -> None:
+    def __init__(self, settings: SdpoSettings | None = None, given: Collection[str] = ()) -> None:
+        """given: the settings that somebody chose; the others are the policy's to decide (`suited`)."""
+        self._given = frozenset(given)
         self.settings = chosen = settings or SdpoSettings()
         if chosen.guidance != 1.0 and chosen.rows != "sample" and chosen.divergence == "reverse_kl":
             raise ConfigError(
@@ -135,16 +138,24 @@ class Sdpo:
             "ema": "teacher:ema",
             "trust_region": "teacher:trust_region",
             "completion": "teacher:completion",
+            "other": "teacher:other",
         }
         looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
-        if settings.divergence == "sampled":
-            looks_at = "sampled_logprobs"
+        if settings.divergence == "sampled" or settings.teacher == "completion":
+            looks_at = "sampled_logprobs"  # a teacher without doubt is seen in one number a token
         needs: set[Capability] = {teacher[settings.teacher], looks_at}
         if settings.rows != "sample" or settings.anchors:
             needs |= {"demonstrations"}
+        if settings.guidance != 1.0 and settings.rows != "sample":
+            needs |= {"guided_teacher"}
         if settings.anchors:
             needs |= {"teacher:base"}
         return frozenset(needs)
+
+    def suited(self, capabilities: frozenset[Capability]) -> tuple[Trainer, str]:
+        """What nobody chose, chosen for such a policy; see `suiting`."""
+        choice = suiting.chosen(capabilities, self._given)
+        return Sdpo(msgspec.structs.replace(self.settings, **choice), self._given), suiting.said(choice)
 
     def plan(
         self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
@@ -311,4 +322,4 @@ def make_trainer(name: str, options: Mapping[str, Any]) -> Callable[[], Trainer]
     """Answers to `sdpo`."""
     if name != NAME:
         return None
-    return lambda: Sdpo(checked(SdpoSettings, options, "trainer"))
+    return lambda: Sdpo(checked(SdpoSettings, options, "trainer"), options.keys())

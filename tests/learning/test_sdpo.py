@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from continualcode.core.config import options
-from continualcode.core.data import Call, Example, Objective, Optimiser, StepReport, UpdatePlan
+from continualcode.core.data import Call, Capability, Example, Objective, Optimiser, StepReport, UpdatePlan
 from continualcode.core.engine import run
 from continualcode.core.errors import ConfigError, UpdateError
 from continualcode.core.review import Answer
@@ -113,22 +113,52 @@ def test_a_value_that_makes_no_sense_is_an_error(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "needs"),
     [
-        ({}, {"teacher:base", "full_distribution", "demonstrations"}),
+        ({}, {"teacher:base", "full_distribution", "demonstrations", "guided_teacher"}),
         (PAPER, {"teacher:live", "full_distribution"}),
         (PAPER | {"top_k": 20, "teacher": "ema"}, {"teacher:ema", "topk_distribution"}),
         (PAPER | {"divergence": "sampled", "teacher": "base"}, {"teacher:base", "sampled_logprobs"}),
         (PAPER | {"anchors": 1.0}, {"teacher:live", "full_distribution", "teacher:base", "demonstrations"}),
         (PAPER | {"rows": "both"}, {"teacher:live", "full_distribution", "demonstrations"}),
         (
-            {"teacher": "completion"},
-            {"teacher:completion", "full_distribution", "demonstrations", "teacher:base"},
+            {"teacher": "completion", "guidance": 1.0},
+            {"teacher:completion", "sampled_logprobs", "demonstrations", "teacher:base"},
         ),
+        (PAPER | {"teacher": "other"}, {"teacher:other", "full_distribution"}),
         (PAPER | {"teacher": "trust_region"}, {"teacher:trust_region", "full_distribution"}),
         (PAPER | {"teacher": "frozen"}, {"teacher:frozen", "full_distribution"}),
     ],
 )
 def test_it_needs_what_its_settings_ask_for(settings: dict[str, Any], needs: set[str]) -> None:
     assert Sdpo(SdpoSettings(**settings)).needs == needs
+
+
+ALL: frozenset[Capability] = frozenset(get_args(Capability))
+
+
+@pytest.mark.parametrize(
+    ("lacks", "choice"),
+    [
+        (set[Capability](), {}),
+        ({"full_distribution"}, {"top_k": 20}),
+        ({"full_distribution", "topk_distribution"}, {"divergence": "sampled"}),
+        ({"guided_teacher"}, {"guidance": 1.0}),
+        ({"demonstrations"}, {"rows": "sample", "anchors": 0.0}),
+    ],
+)
+def test_what_nobody_chose_is_chosen_by_what_the_policy_can_do(
+    lacks: set[Capability], choice: dict[str, Any]
+) -> None:
+    suited, said = Sdpo().suited(ALL - lacks)
+    assert isinstance(suited, Sdpo)
+    assert suited.settings == SdpoSettings(**choice)
+    assert suited.needs <= ALL - lacks
+    assert all(f"{key} {value}" in said for key, value in choice.items()) and bool(said) == bool(choice)
+
+
+def test_what_somebody_chose_stays_and_is_refused_by_name() -> None:
+    given: dict[str, Any] = {"divergence": "forward_kl", "guidance": 2.0}
+    suited, said = Sdpo(SdpoSettings(**given), given).suited(ALL - {"full_distribution", "guided_teacher"})
+    assert suited.needs >= {"full_distribution", "guided_teacher"} and not said
 
 
 # -- The plan ----------------------------------------------------------------------------------------

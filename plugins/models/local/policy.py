@@ -78,8 +78,8 @@ class LocalPolicy:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Every one there is: the logits are at hand, and so are the weights."""
-        return frozenset(get_args(Capability))
+        """Every one there is but a teacher of other weights: the logits are at hand, and so are its own."""
+        return frozenset(get_args(Capability)) - {"teacher:other"}
 
     @property
     def stack(self) -> Mapping[str, str]:

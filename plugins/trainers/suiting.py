@@ -1,0 +1,46 @@
+"""Settings that nobody chose, chosen by what the policy can do.
+
+The defaults are for a policy that has its logits at hand. One that is reached through an interface may tell
+the k most probable tokens only, or a number a token, and draws no guided demonstration. Each rule below names
+a capability, the settings that need it, and what they are without it. What a user has set is never changed:
+if the policy lacks what it needs, the session refuses it by name (`core.session.require`).
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from continualcode.core.data import Capability
+
+TOP_K = 20
+"""Tokens a position where a policy tells the most probable ones only; Tinker's servers tell up to 20."""
+
+
+def fallbacks(capabilities: Collection[Capability]) -> dict[str, Any]:
+    """What the settings are for a policy with these capabilities, as far as it is not their default."""
+    found: dict[str, Any] = {}
+    if "full_distribution" not in capabilities:
+        if "topk_distribution" in capabilities:
+            found["top_k"] = TOP_K
+        else:
+            found["divergence"] = "sampled"
+    if "guided_teacher" not in capabilities:
+        found["guidance"] = 1.0
+    if "demonstrations" not in capabilities:
+        found |= {"rows": "sample", "anchors": 0.0}
+    return found
+
+
+def chosen(capabilities: Collection[Capability], given: Collection[str]) -> dict[str, Any]:
+    """The fallbacks for all but the settings `given`, and those that only make sense with one of them."""
+    found = fallbacks(capabilities)
+    if "divergence" in given or "top_k" in given:  # one choice, in two settings
+        found = {key: value for key, value in found.items() if key not in ("divergence", "top_k")}
+    return {key: value for key, value in found.items() if key not in given}
+
+
+def said(choice: Mapping[str, Any]) -> str:
+    """The choice in one line for a person; empty where there is none."""
+    if not choice:
+        return ""
+    listed = ", ".join(f"{key} {value}" for key, value in choice.items())
+    return f"Training is set up for what this model's server can do: {listed} (--set trainer.KEY=VALUE)."
