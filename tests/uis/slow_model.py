@@ -1,7 +1,7 @@
 """A plugin for the tests of the terminal: models that take their time, as real ones do, or cannot be had.
 
 `slow:FILE` loads for `SLOW_LOADING` seconds, then says what the file says, a line a turn and a character at a
-time; `broken:` fails after that time.
+time, and takes `SLOW_STEP` seconds for each step of an update; `broken:` fails after that time.
 """
 
 import os
@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from continualcode import hookimpl
-from continualcode.core.data import Sample, SamplingParams
+from continualcode.core.data import Sample, SamplingParams, StepReport
 from continualcode.core.errors import ModelUnavailable
 from continualcode.core.protocols import Policy, Progress
 from continualcode.core.testing import ScriptedPolicy
@@ -40,6 +41,10 @@ class SlowPolicy(ScriptedPolicy):
                 on_text(character)
             time.sleep(A_CHARACTER)
         return whole
+
+    def step(self, batch: Any, *, stop_below: float) -> StepReport:
+        time.sleep(float(os.environ.get("SLOW_STEP", "0")))
+        return super().step(batch, stop_below=stop_below)
 
 
 @hookimpl

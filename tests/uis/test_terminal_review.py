@@ -249,9 +249,9 @@ def test_earlier_corrections_are_offered_by_number_and_with_tab(terminal: "Start
     for key in ("1", "\t"):
         screen.sees(r"y allow")
         screen.keys("n")
-        screen.sees(r"1 use edit_lines[\s\S]*instead")
+        screen.sees(r"instead\?\n    1 use edit_lines\n  >")
         screen.keys(key)
-        screen.sees(r"instead\? use edit_lines")
+        screen.sees(r"  > use edit_lines")
         screen.keys("\r")
     finish(screen)
     assert [c["feedback"] for c in screen.records("correction_given")] == ["use edit_lines"] * 3
@@ -262,12 +262,23 @@ def test_what_the_tool_advises_is_suggested(terminal: "Start") -> None:
     screen.keys("go\r")
     screen.sees(r"This would be refused[\s\S]*y allow")
     screen.keys("n")
-    screen.sees(r"→ takes the suggestion")
+    screen.sees(r"→ takes what is suggested")
     screen.keys("\x1b[C\r")
     screen.sees("denied by you")
     finish(screen)
     (correction,) = screen.records("correction_given")
     assert 'read(path="a.txt")' in correction["feedback"]
+
+
+def test_a_number_of_no_earlier_correction_is_no_lesson(terminal: "Start") -> None:
+    screen = at_the_write(terminal)
+    screen.keys("n")
+    screen.sees("instead")
+    screen.keys("7\r")
+    screen.sees("without words teaches nothing")
+    screen.keys(" lines at most\r")
+    finish(screen)
+    assert [c["feedback"] for c in screen.records("correction_given")] == ["7 lines at most"]
 
 
 def test_corrections_are_remembered_for_the_next_session(terminal: "Start") -> None:
@@ -281,4 +292,4 @@ def test_corrections_are_remembered_for_the_next_session(terminal: "Start") -> N
     screen.keys("n")
     screen.sees("instead")
     screen.keys("\x1b[A")
-    screen.sees(r"instead\? use edit_lines")
+    screen.sees(r"  > use edit_lines")

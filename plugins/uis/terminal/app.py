@@ -11,7 +11,7 @@ import msgspec
 from rich.text import Text
 
 from continualcode.core.data import Arguments, Call, Json
-from continualcode.core.events import NoteGiven
+from continualcode.core.events import NoteGiven, TurnInterrupted
 from continualcode.core.review import Answer, Question, grants
 from continualcode.core.schema import check_arguments
 from continualcode.core.session import Session
@@ -19,6 +19,7 @@ from continualcode.eventlog import Record
 from continualcode.plugins.uis.plain import edit
 from continualcode.plugins.uis.terminal import help as help_page
 from continualcode.plugins.uis.terminal import review
+from continualcode.plugins.uis.terminal.ahead import Ahead
 from continualcode.plugins.uis.terminal.arguments import edit_fields
 from continualcode.plugins.uis.terminal.chips import chips, suggestion
 from continualcode.plugins.uis.terminal.completion import Files, PromptCompleter
@@ -26,6 +27,7 @@ from continualcode.plugins.uis.terminal.diff import preview
 from continualcode.plugins.uis.terminal.lines import Back, Lines
 from continualcode.plugins.uis.terminal.live import Activity
 from continualcode.plugins.uis.terminal.loading import Loading
+from continualcode.plugins.uis.terminal.render import clean
 from continualcode.plugins.uis.terminal.show import Show
 from continualcode.plugins.uis.terminal.status import fit, parts
 from continualcode.plugins.uis.terminal.theme import Theme
@@ -41,9 +43,10 @@ class TerminalUI:
     def __init__(self, theme: Theme) -> None:
         self._theme = theme
         self._console = theme.console()
-        self._activity = Activity(self._console)
+        self._ahead = Ahead()
+        self._activity = Activity(self._console, self._ahead)
         self._show = Show(self._console, self._activity, theme)
-        self._working = Working(self._stopping)
+        self._working = Working(self._stopping, self._ahead)
         self._session: Session | None = None
         self._loading: Loading | None = None
         self._early: str | None = None  # given before the session was open
@@ -85,7 +88,7 @@ class TerminalUI:
                 self._wait(loading)
                 break
             except KeyboardInterrupt:
-                self._activity.end()  # what was typed goes back into the line
+                self._rest()  # what was typed goes back into the line
         self._loading = None
         session = loading.result()
         self._early = text
@@ -93,10 +96,11 @@ class TerminalUI:
 
     def _wait(self, loading: Loading) -> None:
         if not loading.over:
+            self._working.begin(None)
             self._activity.begin(loading.state)
         while not loading.wait(0.1):
             self._activity.label = loading.state
-        self._activity.end()
+        self._rest()
 
     def _leave(self, loading: Loading) -> None:
         """End the program before there is a session, or just when there is."""
@@ -118,7 +122,7 @@ class TerminalUI:
         if self._early is None:
             self._console.print()
         while not self._over:
-            given, self._early = self._early or self._lines.prompt(), None
+            given = self._given()
             if given is None:
                 return None
             text = given.strip()
@@ -126,13 +130,28 @@ class TerminalUI:
                 self._show.say(help_page.page(session.commands))
             elif text:
                 if not text.startswith("/"):
+                    self._ahead.press(self._lines.early_keys())
                     self._working.begin(session.cancelled)
                 return text
         return None
 
+    def _given(self) -> str | None:
+        """What was sent before now, or else what is typed now."""
+        if self._early is not None:
+            early, self._early = self._early, None
+            return early
+        waited, begun = self._ahead.take()
+        if waited is None:
+            return self._lines.prompt(begun)
+        self._lines.remember(waited)
+        self._show.say(Text.assemble(("> ", "head"), clean(waited).replace("\n", "\n… ")))
+        return waited
+
     def review(self, question: Question, session: Session) -> Answer:
         """Show what the call would do, and ask until there is a decision."""
         self._rest()
+        for words in self._ahead.notes():
+            self._note(words, session)
         try:
             answer = self._decide(question, session)
         finally:
@@ -142,6 +161,8 @@ class TerminalUI:
     def event(self, record: Record, session: Session) -> None:
         """Show what matters of a record."""
         self._session = session
+        if isinstance(record, TurnInterrupted):
+            self._ahead.hold()
         self._show.event(record, session)
 
     def text(self, piece: str) -> None:
@@ -173,7 +194,7 @@ class TerminalUI:
         if question.reason:
             self._show.say(question.reason, "warn", indent=2)
         while True:
-            key = review.press(choices, self._lines.status_text, self._theme.prompt_style())
+            key = review.press(choices, self._lines.status_text, self._theme.prompt_style(), self._ahead)
             try:
                 if key == review.STOP and not choices.warned:
                     choices.warned = True
@@ -195,10 +216,13 @@ class TerminalUI:
                 elif key == review.SKIP:
                     choices.learning = not choices.learning
                 elif key == review.NOTE and (words := self._lines.note()):
-                    session.append(NoteGiven(text=words))
-                    self._show.say("Noted: it joins your next correction.", "dim", indent=2)
+                    self._note(words, session)
             except Back:
                 continue
+
+    def _note(self, words: str, session: Session) -> None:
+        session.append(NoteGiven(text=words))
+        self._show.say(f"Noted, and it joins your next correction: {words}", "dim", indent=2)
 
     def _denial(self, question: Question, session: Session, *, learning: bool) -> Answer:
         advice = suggestion(question, session.transcript)

@@ -25,5 +25,6 @@ def suggestion(question: Question, transcript: Transcript) -> str | None:
 
 
 def _line(text: str) -> str | None:
-    joined = " ".join(text.split())
-    return joined if 0 < len(joined) <= _LONGEST else None
+    """The last line of an advice, as that is what to do: what the file holds stands before it."""
+    last = text.strip().rpartition("\n")[2].strip()
+    return last if 0 < len(last) <= _LONGEST else None

@@ -16,13 +16,15 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.filters.app import completion_is_selected, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.input.typeahead import get_typeahead
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import PromptSession
 from prompt_toolkit.validation import Validator
 
 from continualcode.plugins.uis.terminal.completion import begun
 from continualcode.plugins.uis.terminal.render import clean
+from continualcode.plugins.uis.terminal.status import Part, fit
 from continualcode.plugins.uis.terminal.theme import Theme
 
 LEAVE = "Ctrl-D or /quit ends the session"
@@ -80,6 +82,14 @@ class Lines:
                 [("class:prompt", "> ")], default=default, refresh_interval=refresh, pre_run=begin
             )
 
+    def early_keys(self) -> list[KeyPress]:
+        """Keys that came in one piece with the Enter that ended the prompt."""
+        return get_typeahead(self._prompt.input)
+
+    def remember(self, text: str) -> None:
+        """As if it had been typed at the prompt."""
+        self._prompts.append_string(text)
+
     def withdraw(self) -> None:
         """End the prompt from another thread as if nothing had been typed; what was is in the history."""
         app = self._prompt.app
@@ -118,8 +128,8 @@ class Lines:
 
         offered = [*chosen, *([suggestion] if suggestion else [])]
         hints = ["Enter sends", "Ctrl-C back"]
-        hints += ["→ takes the suggestion"] if suggestion else []
-        hints += ["a number or Tab: an earlier one"] if chosen else []
+        hints += ["→ takes what is suggested"] if suggestion else []
+        hints += ["1, 2, Tab: an earlier one"] if chosen else []
         session: PromptSession[str] = PromptSession(
             history=self._corrections,
             completer=WordCompleter(offered, sentence=True) if offered else DummyCompleter(),
@@ -127,7 +137,7 @@ class Lines:
             key_bindings=keys,
             placeholder=[("class:placeholder", suggestion)] if suggestion else None,
             validator=Validator.from_callable(
-                lambda text: not required or bool(text.strip()),
+                lambda text: not required or any(character.isalpha() for character in text),
                 "a denial without words teaches nothing (Ctrl-C, then s: deny without learning)",
                 move_cursor_to_end=True,
             ),
@@ -141,9 +151,9 @@ class Lines:
             style=self._theme.prompt_style(),
             include_default_pygments_style=False,
         )
-        label = "  What should it do instead? " if required else "  Why? (Enter: no reason) "
+        label = "  What should it do instead?" if required else "  Why? (Enter: no reason)"
         earlier = [("class:dim", f"    {n} {clean(chip)}\n") for n, chip in enumerate(chosen, 1)]
-        return session.prompt([*earlier, ("class:prompt", label)]).strip()
+        return session.prompt([("class:prompt", f"{label}\n"), *earlier, ("class:prompt", "  > ")]).strip()
 
     def note(self) -> str:
         """A note in passing; "" for none. Raises Back."""
@@ -185,8 +195,10 @@ class Lines:
             return [("class:warn", self._hint)]
         return self.status_text()
 
-    def _hints(self, hints: Sequence[str]) -> StyleAndTextTuples:
-        return [("class:status", " · ".join(hints))]
+    def _hints(self, hints: Sequence[str]) -> Callable[[], StyleAndTextTuples]:
+        """As many of them as the line has room for."""
+        found = [Part(rank, (hint,)) for rank, hint in enumerate(hints)]
+        return lambda: [("class:status", fit(found, get_app().output.get_size().columns))]
 
     def _prompt_keys(self) -> KeyBindings:
         keys = sending_keys()

@@ -1,7 +1,8 @@
 """What is happening right now, in the last few lines of the screen: redrawn in place, gone when it is over.
 
 While the model speaks or a tool runs, its last lines are shown under one line that says what it is, for how
-long, and how to stop it. The scrollback gets the whole result afterwards, not the redrawing.
+long, and how to stop it. Below that stands what is typed meanwhile (`Ahead`). The scrollback gets the whole
+result afterwards, not the redrawing.
 """
 
 import time
@@ -12,17 +13,20 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from continualcode.plugins.uis.terminal.ahead import Ahead
 from continualcode.plugins.uis.terminal.render import clean, half_said
 
 MOST_LINES = 8
 _A_SECOND = 8  # redraws
+WAITS = "  (next; ↑ takes it back)"
 
 
 class Activity:
     """One thing at a time: `begin`, any number of `add` or `report`, `end`."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, ahead: Ahead) -> None:
         self._console = console
+        self._ahead = ahead
         self._live: Live | None = None
         self._spinner = Spinner("dots", style="dim")
         self.label = ""
@@ -76,7 +80,17 @@ class Activity:
         lines = clean(text).expandtabs(4).rstrip("\n").split("\n")[-MOST_LINES:] if text.strip() else []
         width = max(self._console.width - 4, 8)
         shown = [Text(f"  │ {_end(line, width)}", "dim", no_wrap=True) for line in lines]
-        return Group(*shown, self._spinner)
+        return Group(*shown, self._spinner, *self._typed(width))
+
+    def _typed(self, width: int) -> list[Text]:
+        waiting = [
+            Text(f"> {_end(line, width - len(WAITS))}", no_wrap=True).append(WAITS, "dim")
+            for line in (clean(text).split("\n")[-1] for text in tuple(self._ahead.waiting))
+        ]
+        if not self._ahead.text:
+            return waiting
+        line = clean(self._ahead.text).split("\n")[-1]
+        return [*waiting, Text(f"> {_end(line, width - 1)}▏", no_wrap=True)]
 
 
 def _end(line: str, width: int) -> str:

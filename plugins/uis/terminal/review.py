@@ -1,13 +1,13 @@
 """One key decides a call: allow, always, deny and teach, edit, not to be learned from, a note, help.
 
-Keys that were pressed before the question was on the screen are thrown away: nobody approves what they have
-not seen. Edited arguments are shown again, with what they would do, before they run.
+Keys that were pressed before the question was on the screen decide nothing, and neither does the rest of a
+line that was being typed when it came up: nobody approves what they have not seen. Edited arguments are shown
+again, with what they would do, before they run.
 """
 
 import contextlib
 import sys
 import termios
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +19,10 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import HSplit, Layout, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 from prompt_toolkit.styles import BaseStyle
+from rich.console import Console
+from rich.text import Text
 
+from continualcode.plugins.uis.terminal.ahead import Ahead
 from continualcode.plugins.uis.terminal.render import clean
 
 YES, ALWAYS, NO, EDIT, EDITOR, SKIP, NOTE, HELP = "y", "a", "n", "e", "E", "s", "!", "?"
@@ -46,6 +49,7 @@ class Choices:
     learning: bool = True
     helping: bool = False
     warned: bool = False
+    typed: str = ""  # the person's next prompt, as far as it is typed
 
     def text(self, width: int) -> StyleAndTextTuples:
         """The choices as they are shown, on lines of at most `width` cells."""
@@ -68,13 +72,17 @@ class Choices:
             room -= needed
             found += [("class:key", key), ("", f" {words}")]
         if self.always is not None and not self.edited:
-            found += [("", "\n  "), ("class:key", "a"), ("", f" always allow: {clean(self.always)}")]
+            lines = wrapped(f"always allow: {clean(self.always)}", width - 4)
+            found += [("", "\n  "), ("class:key", "a"), ("", " " + f"\n{'':4}".join(lines))]
         if not self.learning:
             found.append(("class:warn", "\n  nothing will be learned from this decision"))
         if self.warned:
             found.append(("class:warn", "\n  Ctrl-C again stops the model's turn"))
+        if self.typed:
+            lines = wrapped(f"kept for your next prompt: {clean(self.typed)}", width - 2)
+            found += [("class:dim", "".join(f"\n  {line}" for line in lines))]
         for key, words in HELP_LINES if self.helping else ():
-            lines = textwrap.wrap(words, max(width - 10, 20))
+            lines = wrapped(words, width - 10)
             found += [("class:key", f"\n  {key:<7}"), ("class:dim", f"\n{'':9}".join(lines))]
         return found
 
@@ -85,15 +93,27 @@ class Choices:
         return (YES, *always, NO, EDIT, EDITOR, SKIP, NOTE, HELP)
 
 
-def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: BaseStyle) -> str:
-    """The key that was pressed: one of `choices.keys`, STOP or END. Any other key shows the help."""
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` on lines of at most `width` cells, spaces in it as they are."""
+    return [str(line) for line in Text(text).wrap(Console(width=max(width, 20)), max(width, 20))]
+
+
+def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: BaseStyle, ahead: Ahead) -> str:
+    """The key that was pressed: one of `choices.keys`, STOP or END. Any other key shows the help.
+
+    While someone is in the middle of typing a line, keys belong to that line (`ahead`), until they pause.
+    """
     keys = KeyBindings()
+    choices.typed = ahead.line
 
     @keys.add(Keys.Any)
     @keys.add(Keys.Enter)
     def _(event: KeyPressEvent) -> None:
         pressed = event.key_sequence[0].key
-        if pressed in choices.keys and pressed != HELP:
+        if ahead.typing:
+            ahead.press(event.key_sequence)
+            choices.typed = ahead.line
+        elif pressed in choices.keys and pressed != HELP:
             event.app.exit(result=pressed)
         else:
             choices.helping = not choices.helping or pressed != HELP

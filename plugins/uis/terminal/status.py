@@ -1,6 +1,7 @@
 """The status line: which model, which weights, what was learned, how full the context is, what is allowed.
 
-Where there is less room the least important parts go first; nothing is cut in the middle.
+Where there is less room, parts say the same in fewer words, then the least important ones go; nothing is cut
+in the middle.
 """
 
 from collections.abc import Sequence
@@ -13,52 +14,69 @@ from continualcode.core.session import Session
 
 
 class Part(NamedTuple):
-    """A piece of the line. `rank` 0 is dropped last."""
+    """A piece of the line, in many words and in fewer (`forms`). Of the parts rank 0 goes last."""
 
-    text: str
     rank: int
+    forms: tuple[str, ...]
 
 
 def parts(session: Session) -> list[Part]:
     """What there is to say of a session, from left to right."""
     seen = session.transcript
-    last_update = seen.outcomes[seen.standing[-1]] if seen.standing else None
-    sampled = sum(len(s.token_ids) // 4 for s in seen.samples.values())
+    digest = seen.weights[:8]
     found = [
-        Part(session.policy.model.name, 0),
-        Part(f"weights {seen.weights[:8]}", 1),
-        Part(count(len(seen.standing), "update"), 3),
+        Part(4, (session.policy.model.name,)),
+        Part(0, (f"weights {digest}", digest)),
+        Part(2, _learned(session)),
     ]
-    if isinstance(last_update, UpdateApplied):
-        before, after = last_update.divergence
-        found.append(Part(f"divergence {before:.3f}→{after:.3f}", 5))
-    if not session.config.session.train:
-        found.append(Part("learning off", 2))
-    found.append(Part(f"{thousands(sampled)} tokens", 6))
+    sampled = thousands(sum(len(s.token_ids) // 4 for s in seen.samples.values()))
+    found.append(Part(3, (f"{sampled} tokens", f"{sampled} tok")))
     if seen.samples:
         last = next(reversed(seen.samples.values()))
         used = last.prompt.shared + (len(last.prompt.tail) + len(last.token_ids)) // 4
-        found.append(Part(f"context {used * 100 // session.policy.model.context}%", 4))
+        share = used * 100 // session.policy.model.context
+        found.append(Part(5, (f"context {share}%", f"ctx {share}%")))
     if seen.safety is not None:
-        found.append(Part(f"approvals: {seen.safety.approvals}", 2))
-        found.append(Part("no sandbox" if seen.safety.missing else f"sandbox: {seen.safety.sandbox}", 2))
+        enclosed = "no sandbox" if seen.safety.missing else seen.safety.sandbox
+        mode = seen.safety.approvals
+        long = f"approvals: {mode} · {'' if seen.safety.missing else 'sandbox: '}{enclosed}"
+        found.append(Part(1, (long, f"{mode}, {enclosed}")))
     return found
 
 
+def _learned(session: Session) -> tuple[str, ...]:
+    seen = session.transcript
+    if not session.config.session.train:
+        return ("learning off",)
+    updates = count(len(seen.standing), "update")
+    last = seen.outcomes[seen.standing[-1]] if seen.standing else None
+    if not isinstance(last, UpdateApplied):
+        return (updates,)
+    before, after = last.divergence
+    change = f"{before:.2f}→{after:.2f}"
+    return (f"{updates} · divergence {change}", f"{updates} {change}", updates)
+
+
 def fit(found: Sequence[Part], width: int) -> str:
-    """The parts on one line of at most `width` cells, the most important ones where not all fit.
+    """The parts on one line of at most `width` cells: as many as have room, then in as many words.
 
-    >>> fit([Part("model", 0), Part("tokens", 2), Part("weights", 1)], 18)
-    'model · weights'
+    >>> fit([Part(1, ("model",)), Part(2, ("9 tokens", "9 tok")), Part(0, ("weights ab", "ab"))], 18)
+    'model · 9 tok · ab'
     """
-    kept = list(found)
-    while len(kept) > 1 and cell_len(_joined(kept)) > width:
-        kept.remove(max(kept, key=lambda part: part.rank))
-    return _joined(kept)
+    by_rank = sorted(range(len(found)), key=lambda place: found[place].rank)
+    shown: dict[int, str] = {}
+    for place in by_rank:
+        trial = {**shown, place: found[place].forms[-1]}
+        if not shown or cell_len(_joined(trial)) <= width:
+            shown = trial
+    for place in (place for place in by_rank if place in shown):
+        trials = ({**shown, place: form} for form in found[place].forms)
+        shown = next((trial for trial in trials if cell_len(_joined(trial)) <= width), shown)
+    return _joined(shown)
 
 
-def _joined(found: Sequence[Part]) -> str:
-    return " · ".join(part.text for part in found)
+def _joined(shown: dict[int, str]) -> str:
+    return " · ".join(shown[place] for place in sorted(shown))
 
 
 def count(number: int, noun: str) -> str:
