@@ -1,8 +1,8 @@
 """`cc replay LOG…`: make the weights again from logs; as recorded, or with something left out or changed."""
 
-import functools
+import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,23 @@ from continualcode.cli.adapter import store_folder
 from continualcode.cli.conflicts import conflicting, describe_conflicts
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.replayed import as_object, describe, describe_retrained
+from continualcode.cli.retold import Asked, as_told, describe_told, retell
 from continualcode.cli.run import configuration, session_options
 from continualcode.core.config import parse_set
 from continualcode.core.curriculum import Choice, Course, course, decide, in_order
 from continualcode.core.errors import UsageError
+from continualcode.core.evaluation.cases import load_cases
 from continualcode.core.plugins import Plugins
-from continualcode.core.protocols import Policy, Progress
+from continualcode.core.protocols import Policy
 from continualcode.core.provenance import hand_out, manifest, refuse_folder
-from continualcode.core.replay import replay_log, trainers_of
+from continualcode.core.replay import (
+    ReplayReport,
+    how_it_began,
+    replay_log,
+    replay_on,
+    same_model,
+    trainers_of,
+)
 from continualcode.core.retraining import Changes, Retrained, retrained
 from continualcode.core.store import WeightStore
 from continualcode.eventlog import LogCorrupt
@@ -42,7 +51,23 @@ from continualcode.eventlog import LogCorrupt
     "--out", type=click.Path(path_type=Path), help="Write the adapter, as peft loads it, and its provenance."
 )
 @click.option(
-    "--resume", is_flag=True, help="Keep weights on the way, and begin at those that an earlier replay kept."
+    "--resume",
+    is_flag=True,
+    help="Keep weights on the way; begin at those of an earlier replay. With --log: go on with that log.",
+)
+@click.option(
+    "--resample",
+    is_flag=True,
+    help="Draw corrected turns anew where the weights are others by then. With another --model, always.",
+)
+@click.option(
+    "--log", "new", type=click.Path(path_type=Path), help="Where the log goes that drawing anew writes."
+)
+@click.option(
+    "--cases",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="When drawn anew: what carried over, on this case set (`cc eval`).",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be trained on and why; train nothing.")
 @click.option(
@@ -62,6 +87,9 @@ def replay(
     trainer: str | None,
     out: Path | None,
     resume: bool,
+    resample: bool,
+    new: Path | None,
+    file: Path | None,
     dry_run: bool,
     conflicts: bool,
     as_json: bool,
@@ -78,40 +106,77 @@ def replay(
     Something can be left out or changed: --without a correction the weights are those of a log that never
     had it; --set trainer.KEY=VALUE trains on the same corrections in another way. Several logs are trained
     in the order of time.
+
+    With another --model the corrected turns are drawn anew by that model, and corrected with the same words
+    where it makes the same mistake. That is a session of its own: its log replays, goes on and is measured.
     """
-    config = configuration(Path(), model=model, modules=modules, disable=disable, sets=sets)
-    given = config.model if model or any(item.startswith("model.") for item in sets) else None
     changes = Changes(
         choice=Choice(without=_list(without), only=_list(only), weights=_weights(weights)),
         trainer=trainer,
         settings=_trainer_settings(sets),
     )
     first, *others = logs  # click sees to it that there is one
-    plugins, progress = Plugins(config.plugins), progress_on_stderr()
+    anew = resample or new is not None or file is not None
     changed = changes != Changes() or dry_run or resume or conflicts or out is not None or bool(others)
     if out is not None:
         refuse_folder(out)
-    if verify and changed:
+    if verify and (changed or anew):
         raise UsageError(
             "--verify compares with what was recorded: give one log, and keep and change nothing"
         )
     if until is not None and others:
         raise UsageError("--until names an event of one log; give one")
+    progress = progress_on_stderr()
     try:
-        if changed:
-            courses = [course(log, plugins, until=until, feedback=plugins.feedback()) for log in logs]
-            train = functools.partial(_trained, out=out, resume=resume, watch=conflicts, progress=progress)
-            found = (
-                retrained(courses, trainers_of(plugins), None, changes)
-                if dry_run
-                else train(courses, plugins, changes, given)
-            )
-            apart = conflicting(courses, found) if conflicts else None
-            click.echo(as_object(found, apart) if as_json else describe_retrained(found))
-            if apart is not None and not as_json:
-                click.echo(describe_conflicts(apart))
+        plugins = Plugins(configuration(Path(), modules=modules, disable=disable).plugins)
+        config = configuration(
+            Path(),
+            model=model,
+            recorded=how_it_began(first, plugins).config["model"],
+            modules=modules,
+            disable=disable,
+            sets=sets,
+        )
+        if verify or not (changed or anew or model or any(item.startswith("model.") for item in sets)):
+            report = replay_log(first, plugins, model=config.model, until=until, progress=progress)
+            _say_report(report, as_json)
+            sys.exit(1 if verify and not report.ok else 0)
+        courses = [course(log, plugins, until=until, feedback=plugins.feedback()) for log in logs]
+        decide(in_order(courses), changes.choice)  # refuses a selector before a model is loaded
+        if dry_run:
+            _say(courses, retrained(courses, trainers_of(plugins), None, changes), conflicts, as_json)
             return
-        report = replay_log(first, plugins, model=given, until=until, progress=progress)
+        policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, progress)
+        if resample or not all(same_model(one.started, policy) for one in courses):
+            if conflicts:
+                raise UsageError("--conflicts looks at updates as they were logged: replay on the same model")
+            asked = Asked(new, resume, load_cases(file) if file is not None else None, out)
+            told = retell(courses, policy, config, plugins, changes, asked, progress)
+            click.echo(as_told(told) if as_json else describe_told(told))
+        elif anew:
+            raise UsageError(
+                "--log and --cases are for turns that are drawn anew: with --resample, or on another model "
+                f"than {policy.model.name}, on which the log was recorded"
+            )
+        elif not changed:
+            report = replay_on(policy, first, plugins, until=until, progress=progress)
+            _say_report(report, as_json)
+        else:
+            store = WeightStore(store_folder()) if resume else None
+            with contextlib.closing(policy):
+                found = retrained(
+                    courses,
+                    trainers_of(plugins),
+                    policy,
+                    changes,
+                    progress,
+                    store=store,
+                    resume=resume,
+                    watch=conflicts,
+                )
+                if out is not None:
+                    hand_out(policy, out, manifest(policy, courses, changes, found))
+            _say(courses, found, conflicts, as_json)
     except LogCorrupt as corrupt:
         damage = {"line": corrupt.line, "offset": corrupt.offset, "kind": corrupt.kind}
         click.echo(
@@ -120,46 +185,20 @@ def replay(
             else f"nothing was replayed: {corrupt}"
         )
         sys.exit(1)
+
+
+def _say_report(report: ReplayReport, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"ok": report.ok, **msgspec.to_builtins(report)}))
     else:
         click.echo(describe(report))
-    if verify and not report.ok:
-        sys.exit(1)
 
 
-def _trained(
-    courses: Sequence[Course],
-    plugins: Plugins,
-    changes: Changes,
-    model: Mapping[str, Any] | None,
-    *,
-    out: Path | None,
-    resume: bool,
-    watch: bool,
-    progress: Progress,
-) -> Retrained:
-    """Train, on the model that the first log names unless `model` is given; hand the weights out."""
-    decide(in_order(courses), changes.choice)  # refuses a selector before a model is loaded
-    options = model or courses[0].started.config["model"]
-    store = WeightStore(store_folder()) if resume else None
-    policy: Policy = plugins.choose("make_policy", options["name"], options, progress)
-    try:
-        found = retrained(
-            courses,
-            trainers_of(plugins),
-            policy,
-            changes,
-            progress,
-            store=store,
-            resume=resume,
-            watch=watch,
-        )
-        if out is not None:
-            hand_out(policy, out, manifest(policy, courses, changes, found))
-        return found
-    finally:
-        policy.close()
+def _say(courses: Sequence[Course], found: Retrained, conflicts: bool, as_json: bool) -> None:
+    apart = conflicting(courses, found) if conflicts else None
+    click.echo(as_object(found, apart) if as_json else describe_retrained(found))
+    if apart is not None and not as_json:
+        click.echo(describe_conflicts(apart))
 
 
 def _list(text: str | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from continualcode.core.data import Sample, ToolResult, UpdateOutcome
+from continualcode.core.data import Sample, SamplingParams, ToolResult, UpdateOutcome
 from continualcode.core.errors import ContinualCodeError, UsageError, nearest
 from continualcode.core.events import (
     ContextBuilt,
@@ -40,6 +40,9 @@ R = TypeVar("R", bound=Record)
 
 Ending: TypeAlias = Literal["answered", "limit", "interrupted", "failed"]
 """How a turn ended: with an answer, at a limit (`core.limits`), by the user, or as it could not go on."""
+
+Outcome: TypeAlias = UpdateApplied | UpdateRejected | UpdateFailed
+"""How an update ended."""
 
 
 def run(session: Session) -> None:
@@ -94,11 +97,14 @@ def turn(session: Session) -> Ending:
     return "limit"
 
 
-def learn(session: Session) -> None:
-    """Train on what was corrected since the last update; what goes wrong leaves the weights as they were."""
+def learn(session: Session) -> Outcome | None:
+    """Train on what was corrected since the last update; what goes wrong leaves the weights as they were.
+
+    How it ended, as recorded; None: there was nothing to learn.
+    """
     corrections = session.transcript.pending()
     if not corrections or not session.config.session.train:
-        return
+        return None
     policy, trainer, transcript = session.policy, session.trainer, session.transcript
     before, clock = session.lineage.keep(transcript.standing), time.perf_counter()
     try:
@@ -120,7 +126,7 @@ def learn(session: Session) -> None:
         if isinstance(error, LogError):
             raise
         unfinished = transcript.unfinished_update()
-        session.append(
+        return session.append(
             UpdateFailed(
                 update=unfinished.id if unfinished else None,
                 corrections=tuple(c.id for c in corrections),
@@ -133,7 +139,9 @@ def learn(session: Session) -> None:
     else:
         if outcome.rejected is not None:
             policy.restore(before)
-        session.append(settled(started, outcome, policy, time.perf_counter() - clock), cause=started.id)
+        return session.append(
+            settled(started, outcome, policy, time.perf_counter() - clock), cause=started.id
+        )
 
 
 def stop_if_asked(session: Session) -> None:
@@ -152,14 +160,18 @@ def report(session: Session, done: int, most: int) -> None:
 
 
 def sample(session: Session) -> SampleTaken:
-    """The model speaks: build what it sees, draw one completion, record it."""
-    transcript, policy = session.transcript, session.policy
+    """The model speaks: build what it sees, draw one completion."""
+    transcript, configured = session.transcript, session.config.sampling
     built = session.first("build_prompt", transcript=transcript)
     if built is not None and list(built) != transcript.messages:
         session.append(ContextBuilt(messages=tuple(built)))
+    return draw(session, msgspec.structs.replace(configured, seed=configured.seed + len(transcript.samples)))
+
+
+def draw(session: Session, params: SamplingParams) -> SampleTaken:
+    """One completion of the conversation as it stands, recorded."""
+    transcript, policy = session.transcript, session.policy
     prompt_ids = policy.render(transcript.messages, transcript.tools)
-    configured = session.config.sampling
-    params = msgspec.structs.replace(configured, seed=configured.seed + len(transcript.samples))
     drawn = policy.sample(prompt_ids, transcript.grammar, params, session.ui.text, session.cancelled)
     stop_if_asked(session)
     return session.append(
@@ -180,7 +192,7 @@ def sample(session: Session) -> SampleTaken:
 
 def propose(session: Session, taken: SampleTaken) -> ToolProposed:
     """Read the sample as a call of one of the tools; what cannot be read says why, for the model to see."""
-    specs = {tool.spec.name: tool.spec for tool in session.tools.values()}
+    specs = {tool.name: tool for tool in session.transcript.tools}
     drawn = Sample(
         token_ids=tuple(unpack_u32(taken.token_ids)),
         logprobs=tuple(unpack_f32(taken.logprobs)),

@@ -27,7 +27,9 @@ from continualcode.core.data import (
 )
 from continualcode.core.learning_events import ContradictionNoticed as ContradictionNoticed
 from continualcode.core.learning_events import CorrectionGiven as CorrectionGiven
+from continualcode.core.learning_events import CorrectionsRetold as CorrectionsRetold
 from continualcode.core.learning_events import ExampleRef as ExampleRef
+from continualcode.core.learning_events import MistakeNotMade as MistakeNotMade
 from continualcode.core.learning_events import UpdateApplied as UpdateApplied
 from continualcode.core.learning_events import UpdateFailed as UpdateFailed
 from continualcode.core.learning_events import UpdateRejected as UpdateRejected
@@ -285,7 +287,9 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     ContextCleared,
     RuleAdded,
     RuleRemoved,
+    CorrectionsRetold,
     CorrectionGiven,
+    MistakeNotMade,
     ContradictionNoticed,
     UpdateStarted,
     UpdateApplied,

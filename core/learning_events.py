@@ -30,6 +30,7 @@ class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given")
     """A sample was wrong, and why: what the teacher will be told (see the feedback type `kind`).
 
     `retry` is the sample that got it right afterwards, where there is one: `solution` is the call in it.
+    `origin` is the id of the correction of another log that this one gives again (`core.retelling`).
     """
 
     kind: str
@@ -40,6 +41,29 @@ class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given")
     environment: Text = ""
     retry: str = ""
     by: str = "user"
+    origin: str = ""
+
+
+class CorrectionsRetold(Record, frozen=True, kw_only=True, tag="corrections_retold"):
+    """From here on, corrections of other logs are given again. `logs`: their names, by id.
+
+    `changes`: what is done otherwise than there, as `core.retraining.Changes`.
+    """
+
+    logs: dict[str, str]
+    changes: dict[str, Json]
+
+
+class MistakeNotMade(Record, frozen=True, kw_only=True, tag="mistake_not_made"):
+    """The model does not do here what the correction `origin` of another log is about: nothing is corrected.
+
+    `probability` is that of a call of `tool`, the rejected one; `attempts` calls were drawn.
+    """
+
+    origin: str
+    tool: str
+    probability: float
+    attempts: int
 
 
 class ContradictionNoticed(Record, frozen=True, kw_only=True, tag="contradiction_noticed"):

@@ -11,6 +11,7 @@ import msgspec
 from continualcode.core.curriculum import Course
 from continualcode.core.errors import CapabilityMissing, UsageError
 from continualcode.core.protocols import Policy, Portable
+from continualcode.core.retelling import Retold
 from continualcode.core.retraining import Changes, Retrained
 
 MANIFEST = "provenance.json"
@@ -44,7 +45,9 @@ def hand_out(policy: Policy, folder: Path, manifest: dict[str, Any]) -> None:
         raise
 
 
-def manifest(policy: Policy, courses: Sequence[Course], changes: Changes, found: Retrained) -> dict[str, Any]:
+def manifest(
+    policy: Policy, courses: Sequence[Course], changes: Changes, found: Retrained | Retold
+) -> dict[str, Any]:
     """What the weights are a function of, and which corrections are in them."""
     return {
         "format": 1,
@@ -54,5 +57,9 @@ def manifest(policy: Policy, courses: Sequence[Course], changes: Changes, found:
         "stack": dict(policy.stack),
         "logs": [{"name": one.name, "id": one.id, "events": len(one.transcript.marks)} for one in courses],
         "changes": msgspec.to_builtins(changes),
-        "updates": msgspec.to_builtins(found.updates),
+        **(
+            {"updates": msgspec.to_builtins(found.updates)}
+            if isinstance(found, Retrained)
+            else {"retold": msgspec.to_builtins(found.corrections)}
+        ),
     }

@@ -7,7 +7,6 @@ first divergence is reported with its size.
 """
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -88,20 +87,31 @@ def replay_log(
     progress: Progress | None = None,
 ) -> ReplayReport:
     """Replay the log in the file `log`, on the model it names unless `model` (name and options) is given."""
-    records = iter(read(log, event_registry(plugins.event_types())))
-    first = next(records, None)
+    options = model or how_it_began(log, plugins).config["model"]
+    policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
+    return replay_on(policy, log, plugins, until=until, progress=progress)
+
+
+def replay_on(
+    policy: Policy, log: Path, plugins: Plugins, *, until: int | None = None, progress: Progress | None = None
+) -> ReplayReport:
+    """Likewise on `policy`, which is closed."""
+    try:
+        replayer = Replayer(policy, trainers_of(plugins), progress=progress)
+        return replayer.run(read(log, event_registry(plugins.event_types())), until)
+    finally:
+        policy.close()
+
+
+def how_it_began(log: Path, plugins: Plugins) -> SessionStarted:
+    """The first event of a session's log; ReplayError says what else there is."""
+    first = next(iter(read(log, event_registry(plugins.event_types()))), None)
     if not isinstance(first, SessionStarted):
         found = (
             type(first).__name__ if first is not None else "nothing that can be read (cc log verify says why)"
         )
         raise ReplayError(f"{log}: a session's log begins with SessionStarted, this file with {found}")
-    options = model or first.config["model"]
-    policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
-    try:
-        replayer = Replayer(policy, trainers_of(plugins), progress=progress)
-        return replayer.run(itertools.chain([first], records), until)
-    finally:
-        policy.close()
+    return first
 
 
 def _quiet(label: str, done: int, total: int) -> None:
@@ -200,18 +210,25 @@ def take_weights(
     return transcript
 
 
+def same_model(started: SessionStarted, policy: Policy) -> bool:
+    """Whether a policy is what the log was recorded on: its base by content, and its adapter."""
+    return (started.model.base, started.model.adapter) == (policy.model.base, policy.model.adapter)
+
+
 def require_same_model(started: SessionStarted, policy: Policy) -> None:
-    """Refuse a policy that is not what the log was recorded on: another base, another adapter."""
+    """Refuse a policy that is not what the log was recorded on."""
     if started.model.base != policy.model.base:
         raise ReplayError(
             f"the log was recorded on {started.model.name} (base {started.model.base[:12]}), "
             f"the model given is {policy.model.name} (base {policy.model.base[:12]}); "
-            "weights can only be re-made from the same base"
+            "weights can only be re-made from the same base; what was said can be given to another model: "
+            "cc replay LOG --model NAME"
         )
     if started.model.adapter != policy.model.adapter:
         raise ReplayError(
             f"the log was recorded with the adapter {started.model.adapter}, "
-            f"this policy has {policy.model.adapter}; give the same [model] options"
+            f"this policy has {policy.model.adapter}; give the same [model] options, or give what was said "
+            "to the other one: cc replay LOG --set model.…"
         )
 
 

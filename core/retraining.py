@@ -12,19 +12,20 @@ stand in the conversation before them. Updates on such samples are flagged `off_
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from continualcode.core.carrying import Carrier
 from continualcode.core.curriculum import Attempt, Choice, Course, Verdict, decide, in_order
-from continualcode.core.data import Data, UpdatePlan
+from continualcode.core.data import Data, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import UpdateError
-from continualcode.core.events import CorrectionGiven, UpdateApplied
-from continualcode.core.protocols import Policy, Progress
+from continualcode.core.events import CorrectionGiven, UpdateApplied, UpdateStarted
+from continualcode.core.protocols import Policy, Progress, Trainer
 from continualcode.core.replay import TrainerOf, plan_of, require_same_model
 from continualcode.core.store import WeightStore
+from continualcode.core.transcript import Transcript
 from continualcode.core.watching import Moved, Watch
 
 
@@ -42,6 +43,13 @@ class Changes(Data, frozen=True):
     def replans(self) -> bool:
         """Whether plans are made anew from the corrections, instead of taken from the log."""
         return self.trainer is not None or bool(self.settings)
+
+    def trainer_for(self, started: UpdateStarted) -> tuple[str, dict[str, Any]]:
+        """Name and settings of the trainer for a logged update."""
+        name = self.trainer or started.trainer
+        # Another trainer begins from its own defaults: settings of one mean nothing to another.
+        logged = started.settings if name == started.trainer else {}
+        return name, {**logged, **self.settings}
 
 
 class CorrectionUse(Data, frozen=True):
@@ -224,27 +232,15 @@ class Run:
         if not changes.replans:
             return self._replanned(_logged(attempt, own), own)
         carrier.settle()  # a live teacher demonstrates with the weights at hand
-        name = changes.trainer or attempt.started.trainer
-        # Another trainer begins from its own defaults: settings of one mean nothing to another.
-        logged = attempt.started.settings if name == attempt.started.trainer else {}
-        trainer = self._trainer_of(name, {**logged, **changes.settings})
+        trainer = self._trainer_of(*changes.trainer_for(attempt.started))
         return self._replanned(trainer.plan(own, attempt.transcript, carrier.policy), own)
 
     def _replanned(self, plan: UpdatePlan, own: Sequence[CorrectionGiven]) -> UpdatePlan:
         """Rehearsal as of the updates that stand here; then each correction's weight."""
         trainer = self._trainer_of(plan.trainer, plan.settings)
         plan = trainer.replan(plan, {c.id for c in own}, self.standing)
-        factors = {c: v.weight for c, v in self._verdicts.items() if v.weight != 1.0}
-        if not factors:
-            return plan
-        fresh = {c.id for c in own}  # rows that are rehearsed have their weight already
-        rows = (
-            msgspec.structs.replace(row, weight=row.weight * factors[row.correction])
-            if row.correction in factors and row.correction in fresh
-            else row
-            for row in plan.examples
-        )
-        return msgspec.structs.replace(plan, examples=tuple(rows))
+        fresh = {c.id: self._verdicts[c.id].weight for c in own}  # rehearsed rows have their weight already
+        return weighed(plan, fresh)
 
     def _use(self, attempt: Attempt, correction: CorrectionGiven) -> CorrectionUse:
         verdict = self._verdicts[correction.id]
@@ -258,6 +254,41 @@ class Run:
             why=verdict.why,
             weight=verdict.weight,
         )
+
+
+def weighed(plan: UpdatePlan, factors: Mapping[str, float]) -> UpdatePlan:
+    """`plan` with the rows of each correction weighing so many times more; 1 where nothing is said."""
+    rows = (
+        msgspec.structs.replace(row, weight=row.weight * factors.get(row.correction, 1.0))
+        for row in plan.examples
+    )
+    return msgspec.structs.replace(plan, examples=tuple(rows))
+
+
+class Weighing:
+    """A trainer whose plans weigh the rows of some corrections otherwise: factors, by correction."""
+
+    def __init__(self, trainer: Trainer, factors: Mapping[str, float]) -> None:
+        self._trainer = trainer
+        self._factors = factors
+        self.name = trainer.name
+        self.needs = trainer.needs
+
+    def plan(
+        self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
+    ) -> UpdatePlan:
+        """The trainer's, weighed. Rows that are rehearsed have their weight already."""
+        return weighed(self._trainer.plan(corrections, transcript, policy), self._factors)
+
+    def replan(self, plan: UpdatePlan, own: Collection[str], earlier: Sequence[UpdatePlan]) -> UpdatePlan:
+        """The trainer's."""
+        return self._trainer.replan(plan, own, earlier)
+
+    def update(
+        self, plan: UpdatePlan, policy: Policy, progress: Callable[[int, int], None] | None = None
+    ) -> UpdateOutcome:
+        """The trainer's."""
+        return self._trainer.update(plan, policy, progress)
 
 
 def _logged(attempt: Attempt, own: Sequence[CorrectionGiven]) -> UpdatePlan:

@@ -140,10 +140,12 @@ def open_session(
     log: Path,
     resume: bool = False,
     ui: UI | None = None,
+    policy: Policy | None = None,
 ) -> Session:
     """Open `log`, a new one or one to go on with, and everything around it; append how it starts.
 
     Nothing is written before every part is there: a model that cannot be had leaves no log behind.
+    `ui` and `policy` None: as the configuration says.
     """
     tools = plugins.tools()
     feedback = plugins.feedback(config.feedback)
@@ -153,7 +155,7 @@ def open_session(
     trainer: Trainer = plugins.choose("make_trainer", config.trainer["name"], config.trainer)
     sandbox: Sandbox = plugins.choose("make_sandbox", config.sandbox["name"], config.sandbox, workspace, log)
     safety = chosen(config.session.approvals, sandbox)
-    policy: Policy = plugins.choose("make_policy", config.model["name"], config.model, screen.progress)
+    policy = _policy(plugins, config, screen.progress, policy)
     notice = ""
     if isinstance(trainer, Adaptive):
         trainer, notice = trainer.suited(policy.capabilities)
@@ -196,6 +198,13 @@ def open_session(
     session.workspace.note_seen(transcript.seen)
     _append_start(session, safety, resume)
     return session
+
+
+def _policy(plugins: Plugins, config: Config, progress: Progress, at_hand: Policy | None) -> Policy:
+    if at_hand is not None:
+        return at_hand
+    made: Policy = plugins.choose("make_policy", config.model["name"], config.model, progress)
+    return made
 
 
 def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress: Progress) -> Lineage:

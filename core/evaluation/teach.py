@@ -66,8 +66,7 @@ def teach(session: Session, rule: CaseRule, case: Case) -> Lesson:
                 call_id=proposed.id, verdict="deny", by=f"script:{rule.name}", reason=rule.correction
             )
             engine.noticed(session, session.append(denial, cause=proposed.id))
-            engine.learn(session)
-            return _lesson(session, rule, case, attempt)
+            return _lesson(engine.learn(session), rule, case, attempt)
     finally:
         session.config = configured
     return Lesson(rule=rule.name, prompt=case.prompt, outcome="not_made", attempts=ATTEMPTS)
@@ -96,16 +95,14 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-def _lesson(session: Session, rule: CaseRule, case: Case, attempts: int) -> Lesson:
-    """How the correction that was given last ended."""
-    outcome = next(reversed(session.transcript.outcomes.values()), None)
-    steps = outcome.steps if isinstance(outcome, UpdateApplied) else 0
+def _lesson(outcome: engine.Outcome | None, rule: CaseRule, case: Case, attempts: int) -> Lesson:
+    """How the correction ended."""
     kind = outcome.__struct_config__.tag if outcome is not None else "update_failed"
     return Lesson(
         rule=rule.name,
         prompt=case.prompt,
         outcome=kind,  # type: ignore[arg-type]  # the tags of the three outcomes
         attempts=attempts,
-        steps=steps,
+        steps=outcome.steps if isinstance(outcome, UpdateApplied) else 0,
         why=getattr(outcome, "why", ""),
     )
