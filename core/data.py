@@ -27,6 +27,7 @@ Capability: TypeAlias = Literal[
     "topk_distribution",  # the k most probable tokens and a tail bucket
     "sampled_logprobs",  # one logprob a token: that of the token that was sampled
     "grammar_masks",  # decoding and learning constrained by a grammar
+    "rewards",  # samples with a reward, compared within their group: `Objective.reward_weight`
     "demonstrations",  # the teacher says what it would do instead: `Policy.demonstrate`
     "guided_teacher",  # a teacher's distribution raised against a neutral one: `Example.guidance`
     "teacher:live",  # the teachers of learner.md, by name
@@ -171,6 +172,8 @@ class Objective(Data, frozen=True):
     base model's share in a trust-region teacher. completion: no weights, the row's tokens themselves, with
     probability 1; forward_kl is then supervised fine-tuning. other: another model, which the policy's options
     name.
+    reward_weight: what a policy gradient on the rows of kind `attempt` (GRPO, Shao et al. 2024) counts for
+    beside the divergence, aggregated over those rows alone; reward_clip: ε of its ratio's clip.
     """
 
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
@@ -181,6 +184,8 @@ class Objective(Data, frozen=True):
     teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion", "other"] = "live"
     teacher_rate: float = 0.05
     frozen_teacher: str | None = None
+    reward_weight: float = 0.0
+    reward_clip: float = 0.2
 
 
 class Optimiser(Data, frozen=True):
@@ -207,7 +212,7 @@ class PromptTokens(Data, frozen=True):
     tail: Tokens = b""
 
 
-Part: TypeAlias = Literal["sample", "demonstration", "anchor", "probe"]
+Part: TypeAlias = Literal["sample", "demonstration", "attempt", "anchor", "probe"]
 """What a row of an update is for; see `Example`."""
 
 
@@ -220,6 +225,8 @@ class Example(Data, frozen=True):
 
     sample         the completion was drawn by the student, with `sampled_logprobs` (same length)
     demonstration  the teacher's own completion: what it would do instead; no `sampled_logprobs`
+    attempt        drawn by the student as well, and not distilled: its `reward` counts, next to those of the
+                   other attempts with the same `correction`; both prompts are the student's
     anchor         something that shall stay: both prompts are the same, the teacher is the base model
     probe          like an anchor, but only looked at: no gradient, whatever its weight
 
@@ -241,6 +248,7 @@ class Example(Data, frozen=True):
     part: Part = "sample"
     guidance: float = 1.0
     neutral_ids: tuple[int, ...] = ()
+    reward: float = 0.0
 
 
 class UpdatePlan(Data, frozen=True):
@@ -258,9 +266,10 @@ class StepReport(Data, frozen=True):
 
     `stepped` is False where the divergence was already at or below the caller's bound: then nothing
     changed. `advantages` and `divergences` have one row an example, one number a completion token:
-    log T(y_t) − log S(y_t), and the divergence at that position. `divergence` is over samples and
-    demonstrations alone. Of anchors and probes: `drift`, their mean divergence (nats a row), and `kept`,
-    the share of probes whose completion is still the most probable one, token by token; 1 without probes.
+    log T(y_t) − log S(y_t), and the divergence at that position; of an attempt, its advantage among those
+    of its correction, and 0. `divergence` is over samples and demonstrations alone. Of anchors and probes:
+    `drift`, their mean divergence (nats a row), and `kept`, the share of probes whose completion is still the
+    most probable one, token by token; 1 without probes.
     """
 
     stepped: bool

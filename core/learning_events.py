@@ -24,6 +24,7 @@ class ExampleRef(Data, frozen=True):
     grammar: Text | None = None
     completion: Tokens = b""
     prompt: PromptTokens | None = None
+    reward: float = 0.0
 
 
 class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):

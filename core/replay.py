@@ -141,7 +141,7 @@ def plan_of(started: UpdateStarted, transcript: Transcript) -> UpdatePlan:
 
 def reference(example: Example, transcript: Transcript) -> ExampleRef:
     """An example as the log stores it: the way back is `plan_of`."""
-    own = example.part == "sample"
+    own = example.part in ("sample", "attempt")
     turn = transcript.sampled(example.sample)
     elsewhere = example.prompt_ids != turn.prompt_ids
     return ExampleRef(
@@ -157,13 +157,14 @@ def reference(example: Example, transcript: Transcript) -> ExampleRef:
         grammar=None if example.grammar == turn.grammar else example.grammar,
         completion=b"" if own else pack_u32(example.completion_ids),
         prompt=transcript.shorten(example.prompt_ids, after=example.sample) if elsewhere else None,
+        reward=example.reward,
     )
 
 
 def example_of(ref: ExampleRef, transcript: Transcript) -> Example:
     """The example that a logged reference stands for."""
     turn = transcript.sampled(ref.sample)
-    own = ref.part == "sample"
+    own = ref.part in ("sample", "attempt")
     return Example(
         correction=ref.correction,
         sample=ref.sample,
@@ -177,6 +178,7 @@ def example_of(ref: ExampleRef, transcript: Transcript) -> Example:
         neutral_ids=() if ref.neutral is None else transcript.expand(ref.neutral),
         weight=ref.weight,
         guidance=ref.guidance,
+        reward=ref.reward,
     )
 
 

@@ -1,88 +1,276 @@
-"""The table of what `run.py` measured: python benchmarks/uptake/report.py OUT.jsonl
+"""Tables, curves and a plot of what `run.py` measured.
 
-Recurrence is P(mistake) on held-out prompts; an arm's reduction is 1 − recurrence / that of the base model,
-by rule, and its median over rules. Rules that the base model hardly breaks (below `BROKEN`) are not counted.
+    python benchmarks/uptake/report.py OUT.jsonl [--plot OUT.svg]
+
+Prints markdown; writes the curves to OUT.csv, and the plot (needs matplotlib, see requirements.txt).
+Recurrence is P(mistake) on held-out prompts; a rule's reduction is 1 - recurrence / that of the base model.
+Rules that the base model hardly breaks (below `BROKEN`) count in no median. Several seeds: means, by rule.
 """
 
+import argparse
+import csv
 import json
+import random
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
-from run import agreement  # beside this file
+import msgspec
+from run import AFTER, key  # beside this file
+
+from continualcode.core.evaluation.estimates import overlap
+from continualcode.core.evaluation.measure import ControlFigures
 
 BROKEN = 0.1
-"""Base recurrence from which on a rule counts for the median."""
+"""Base recurrence from which on a rule counts."""
 GROUPS = ("unrelated", "opposite")
+Line = dict[str, Any]
+
+
+class Stays(NamedTuple):
+    """Of controls, next to the base model's: same likeliest tool, shared probability, calls at all."""
+
+    same: float
+    shared: float
+    calls: float
+
+
+class Results:
+    """The lines of a run."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = list({key(one): one for one in lines}.values())
+        none = [one for one in self.lines if one["arm"] == "none"]
+        self.base = {one["rule"]: one for one in none}
+        self.controls = next((one["controls"] for one in none if one["controls"]), None)
+        if not none:
+            sys.exit("no line of the arm `none` is there: reductions are of the base model's recurrence")
+        self.rules = [rule for rule, one in self.base.items() if one["violates"] >= BROKEN]
+
+    def arms(self, setting: str) -> list[str]:
+        """In the order in which they were run."""
+        return list(dict.fromkeys(one["arm"] for one in self.lines if one["setting"] == setting))
+
+    def of(self, setting: str, arm: str, *, taught: int | None = None) -> list[Line]:
+        """The lines of an arm; with `taught`, those measured after so many rules."""
+        found = [one for one in self.lines if (one["setting"], one["arm"]) == (setting, arm)]
+        return [one for one in found if taught in (None, one["taught"])]
+
+    def mean(self, lines: Sequence[Line], rule: str, figure: str) -> float | None:
+        """A figure of a rule, over seeds."""
+        values = [one[figure] for one in lines if one["rule"] == rule and figure in one]
+        return fmean(values) if values else None
+
+    def reductions(self, lines: Sequence[Line]) -> dict[str, float]:
+        """By rule that counts."""
+        found = {rule: self.mean(lines, rule, "violates") for rule in self.rules}
+        return {r: 1.0 - v / self.base[r]["violates"] for r, v in found.items() if v is not None}
+
+    def stays(self, lines: Sequence[Line], group: str) -> Stays | None:
+        """What became of the controls of a group, over all sessions that measured them."""
+        found = [_compared(self.controls, one["controls"], group) for one in lines if one.get("controls")]
+        return Stays(*map(fmean, zip(*found, strict=True))) if found and self.controls else None
+
+
+def _compared(before: list[Any], after: list[Any], group: str) -> Stays:
+    pairs = [
+        (msgspec.convert(one, ControlFigures), msgspec.convert(other, ControlFigures))
+        for one, other in zip(before, after, strict=True)
+        if one["group"] == group
+    ]
+    return Stays(
+        fmean(one.likeliest == other.likeliest for one, other in pairs),
+        fmean(overlap(one.tools, other.tools) for one, other in pairs),
+        fmean(other.valid for _, other in pairs),
+    )
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95% bootstrap interval of a median over rules; fixed seed."""
+    pool = random.Random(0)
+    found = sorted(median(pool.choices(values, k=len(values))) for _ in range(2000))
+    return found[50], found[1949]
+
+
+# -- Tables --------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def by_rule(found: Results) -> str:
+    """Mistake, obeyed: of every rule, by arm."""
+    arms = found.arms("one")
+
+    def cell(arm: str, rule: str) -> str:
+        lines = found.of("one", arm)
+        figures = [found.mean(lines, rule, name) for name in ("violates", "obeys")]
+        return ", ".join(f"{one:.2f}" for one in figures if one is not None)
+
+    return table(
+        ["rule", *(f"{arm}: mistake, obeyed" for arm in arms)],
+        ([rule, *(cell(arm, rule) for arm in arms)] for rule in found.base),
+    )
+
+
+def summary(found: Results) -> str:
+    """One line an arm: what it did, what else it changed, what it cost."""
+
+    def row(arm: str) -> list[str]:
+        lines = found.of("one", arm)
+        values = list(found.reductions(lines).values())
+        obeyed = [v for r in found.rules if (v := found.mean(lines, r, "obeys")) is not None]
+        low, high = interval(values)
+        taught = [each for one in lines for each in one["lessons"]]
+        stood = f"{sum(t['outcome'] == 'update_applied' for t in taught)} of {len(taught)}" if taught else ""
+        cost = [""] * 3
+        if taught:
+            mean = {name: fmean(one["cost"][name] for one in lines) for name in lines[0]["cost"]}
+            cost = [f"{mean['tokens']:.0f}", f"{mean['flops'] / 1e12:.1f}", f"{mean['seconds']:.0f}"]
+        stays = [found.stays(lines, group) for group in GROUPS]
+        kept = [f"{s.same:.2f}, {s.shared:.2f}, {s.calls:.2f}" if s else "" for s in stays]
+        reduced = f"{median(values):.0%} [{low:.0%} {high:.0%}]"
+        return [arm, str(len(values)), reduced, f"{fmean(obeyed):.2f}", *kept, stood, *cost]
+
+    head = "arm;rules;median reduction;obeyed;unrelated: same tool, shared, calls;opposite;updates that stood"
+    cost = "tokens an update;TFLOP;seconds"
+    return table(f"{head};{cost}".split(";"), (row(arm) for arm in found.arms("one")))
+
+
+class Point(NamedTuple):
+    """A sequence after `taught` rules: over those of them that count, and on unrelated prompts."""
+
+    arm: str
+    taught: int
+    rules: int
+    median_reduction: float
+    mean_recurrence: float
+    base_recurrence: float
+    gain_kept: float
+    same: float
+    shared: float
+    calls: float
+
+
+def curve(found: Results, arm: str) -> list[Point]:
+    """The points of one arm's sequence.
+
+    gain_kept: of what each rule had gained right after it was taught, the share that is left; the median.
+    """
+    points: list[Point] = []
+    every = found.of("sequence", arm)
+    fresh = {one["rule"]: one for one in every if "log" in one}
+    for number in AFTER:
+        lines = found.of("sequence", arm, taught=number)
+        stays = found.stays(lines, "unrelated")
+        left = found.reductions(lines)
+        if stays is None or not left:
+            continue
+        kept = [
+            (found.base[r]["violates"] - _violates(lines, r)) / gained
+            for r in left
+            if (gained := found.base[r]["violates"] - fresh[r]["violates"]) >= BROKEN / 2
+        ]
+        points.append(
+            Point(
+                *(arm, number, len(left), median(left.values())),
+                fmean(_violates(lines, r) for r in left),
+                fmean(found.base[r]["violates"] for r in left),
+                median(kept) if kept else float("nan"),
+                *stays,
+            )
+        )
+    return points
+
+
+def _violates(lines: Sequence[Line], rule: str) -> float:
+    return fmean(one["violates"] for one in lines if one["rule"] == rule)
+
+
+def sequences(curves: Sequence[Point]) -> str:
+    """What is left of earlier rules, after one, three and twelve."""
+    head = "arm;after;rules that count;median reduction;mean recurrence (base);median gain kept"
+    return table(
+        f"{head};same tool;shared;calls".split(";"),
+        (
+            [
+                *(p.arm, str(p.taught), str(p.rules), f"{p.median_reduction:.0%}"),
+                f"{p.mean_recurrence:.2f} ({p.base_recurrence:.2f})",
+                *(f"{p.gain_kept:.0%}", f"{p.same:.2f}", f"{p.shared:.2f}", f"{p.calls:.2f}"),
+            ]
+            for p in curves
+        ),
+    )
+
+
+# -- Files ---------------------------------------------------------------------------------------------
+
+
+def write_csv(curves: Sequence[Point], out: Path) -> None:
+    """The curves, a line a point."""
+    with out.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(Point._fields)
+        rows.writerows(curves)
+
+
+def plot(found: Results, curves: Sequence[Point], out: Path) -> None:
+    """Left: reduction against agreement, an arm a point, rules as dots. Right: sequences."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "uptake"
+    from matplotlib import pyplot
+
+    figure, (one, many, kept) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    arms = [arm for arm in found.arms("one") if arm != "none"]
+    for place, arm in enumerate(arms):
+        values = list(found.reductions(found.of("one", arm)).values())
+        spread = [place + (n - len(values) / 2) * 0.03 for n in range(len(values))]
+        one.plot(spread, sorted(values), "o", markersize=4, alpha=0.6)
+        one.hlines(median(values), place - 0.3, place + 0.3, colors="black", linewidth=2)
+    one.set_xticks(range(len(arms)), arms, rotation=20)
+    one.axhline(0.8, linestyle=":", color="grey")
+    one.set_ylim(-1.0, 1.05)
+    one.set_title(
+        "one correction: recurrence falls by\n(a dot a rule, the median, dotted: the goal)", fontsize=10
+    )
+    for arm in dict.fromkeys(point.arm for point in curves):
+        points = [point for point in curves if point.arm == arm]
+        at = [point.taught for point in points]
+        many.plot(at, [1 - p.mean_recurrence / p.base_recurrence for p in points], "o-", label=arm)
+        kept.plot(at, [p.same for p in points], "o-", label=arm)
+    many.set_title("rules taught in sequence: recurrence of all of them falls by", fontsize=10)
+    many.set_ylim(-1.0, 1.05)
+    kept.set_title("… and unrelated prompts with the same tool", fontsize=10)
+    kept.axhline(0.95, linestyle=":", color="grey")
+    kept.set_ylim(0.0, 1.05)
+    for axes in (many, kept):
+        axes.set_xscale("log")
+        axes.set_xticks(AFTER, [str(n) for n in AFTER])
+        axes.set_xlabel("corrections")
+        if curves:
+            axes.legend(fontsize=8)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None, dpi=110)
 
 
 def main() -> None:
-    """Print the tables."""
-    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
-    found = {(one["arm"], one["rule"]): one for one in lines}
-    base = {rule: one for (arm, rule), one in found.items() if arm == "none"}
-    arms = [arm for arm in dict.fromkeys(arm for arm, _ in found) if not arm.startswith("sequence")]
-    print("| rule | " + " | ".join(f"{arm}: mistake, obeyed" for arm in arms) + " |")
-    print("|---" * (len(arms) + 1) + "|")
-    for rule in base:
-        cells = [_cell(found.get((arm, rule))) for arm in arms]
-        print(f"| {rule} | " + " | ".join(cells) + " |")
-    print(
-        "\n| arm | rules | median reduction | mean obeyed | same tool, shared, calls: unrelated | opposite |"
-    )
-    print("|---|---|---|---|---|---|")
-    for arm in arms:
-        print(_summary(arm, [one for (a, _), one in found.items() if a == arm], base))
-    if any(arm == "sequence-fresh" for arm, _ in found):
-        print("\n" + "\n".join(_sequence(found, base)))
-
-
-def _controls(base: dict[str, Any]) -> list[Any]:
-    """The base model's controls, measured once."""
-    return next(one["controls"] for one in base.values() if one["controls"])
-
-
-def _cell(one: dict[str, Any] | None) -> str:
-    return f"{one['violates']:.2f}, {one['obeys']:.2f}" if one else ""
-
-
-def _summary(arm: str, lines: list[dict[str, Any]], base: dict[str, Any]) -> str:
-    counted = [one for one in lines if base[one["rule"]]["violates"] >= BROKEN]
-    reductions = [1 - one["violates"] / base[one["rule"]]["violates"] for one in counted]
-    cells = [
-        arm,
-        str(len(counted)),
-        f"{median(reductions):.0%}",
-        f"{fmean(one['obeys'] for one in counted):.2f}",
-    ]
-    stays = _controls(base)
-    for group in GROUPS:
-        compared = [agreement(stays, one["controls"], group) for one in lines if one["controls"]]
-        means = [fmean(each) for each in zip(*compared, strict=True)]
-        cells.append(", ".join(f"{each:.2f}" for each in means))
-    return "| " + " | ".join(cells) + " |"
-
-
-def _sequence(found: dict[tuple[str, str], Any], base: dict[str, Any]) -> list[str]:
-    """What is left of each rule's gain later in the sequence, of what it was right after it was taught."""
-    rows = ["| after | rules | median gain kept | same tool, shared, calls: unrelated |", "|---|---|---|---|"]
-    fresh = {rule: one for (arm, rule), one in found.items() if arm == "sequence-fresh"}
-    for number in (1, 3, 6, 12):
-        later = {rule: one for (arm, rule), one in found.items() if arm == f"sequence-{number}" and rule}
-        kept = [
-            (base[rule]["violates"] - one["violates"]) / gained
-            for rule, one in later.items()
-            if (gained := base[rule]["violates"] - fresh[rule]["violates"]) >= BROKEN / 2
-        ]
-        controls = found.get((f"sequence-{number}", ""))
-        if controls is None or not kept:
-            continue
-        same = agreement(_controls(base), controls["controls"], "unrelated")
-        rows.append(
-            f"| {number} | {len(kept)} | {median(kept):.0%} | {', '.join(f'{s:.2f}' for s in same)} |"
-        )
-    return rows
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description="Tables, curves and a plot; see the docstring.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--plot", type=Path, help="an .svg or .png to write")
+    given = parser.parse_args()
+    found = Results(json.loads(line) for line in given.out.read_text().splitlines())
+    curves = [point for arm in found.arms("sequence") for point in curve(found, arm)]
+    tables = [by_rule(found), summary(found), *([sequences(curves)] if curves else [])]
+    print("\n\n".join(tables))
+    write_csv(curves, given.out.with_suffix(".csv"))
+    if given.plot:
+        plot(found, curves, given.plot)
 
 
 if __name__ == "__main__":

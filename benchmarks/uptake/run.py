@@ -1,72 +1,67 @@
 """Does the mistake come back? One correction, three, twelve; ours beside other uses of the same correction.
 
-    python benchmarks/uptake/run.py OUT.jsonl --arms none,context,original,sdpo [--rules all] [--seed 0]
-    python benchmarks/uptake/run.py OUT.jsonl --arms sequence
+    python benchmarks/uptake/run.py OUT.jsonl                     # every arm: one correction each, sequences
+    python benchmarks/uptake/run.py OUT.jsonl --arms none,sdpo --sequences "" --rules edit-not-write
 
-Appends one line a measurement to OUT.jsonl and goes on where it was stopped; `report.py OUT.jsonl` makes the
-table. Each rule is taught in a session of its own (arm × rule × seed), its log beside OUT; what is measured
-is its held-out prompts, and the controls, the correction absent (but in the arm `context`). `sequence`
-teaches one rule after the other in one session, and measures after 1, 3, 6 and 12 of them.
+Appends one line a measurement to OUT.jsonl and goes on where it was stopped; `report.py OUT.jsonl` makes
+tables, curves and a plot of it, `verify.py OUT.jsonl` replays every log that was written beside it.
 
-Not a timed benchmark: seconds are written down, but other work on the machine shows in them.
+One correction: each rule is taught in a session of its own on the base model (arm × rule × seed). Sequences:
+twelve rules one after the other in one session, measured after the first, the third and the twelfth. What is
+measured is the held-out prompts of the rules and the controls, the correction absent (but in the arm
+`context`, which is told it with every prompt, and taught nothing). Arms are described in `arms.py`.
+
+Not a timed benchmark: seconds are written down, but other work on the machine shows in them. Tokens through
+the model (`lessons.Meter`) are exact.
 """
 
 import argparse
 import json
+import shutil
 import tempfile
-import time
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import msgspec
+from lessons import Meter, teach_with_retry  # beside this file
 
 from continualcode.core.config import load
-from continualcode.core.evaluation.cases import CaseRule, Cases, load_cases
-from continualcode.core.evaluation.estimates import overlap
-from continualcode.core.evaluation.measure import CaseFigures, ControlFigures, Ruler, Settings
-from continualcode.core.evaluation.teach import teach
+from continualcode.core.evaluation.cases import Case, CaseRule, Cases, load_cases
+from continualcode.core.evaluation.measure import CaseFigures, Ruler, Settings
+from continualcode.core.evaluation.teach import Lesson, teach
 from continualcode.core.events import UpdateApplied, UpdateRejected
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
+from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI
 
 HERE = Path(__file__).parent
-PAPER = (
-    "model.acts_on=all",
-    "divergence_floor=1e-4",
-    "rows=sample",
-    "teacher=live",
-    "guidance=1",
-    "anchors=0",
-    "rehearsal=0",
-    "gate=false",
-)
+UNTAUGHT = ("none", "context")
 ARMS: dict[str, tuple[str, ...]] = {
-    # continualcode 0.6.0: one Adam step on the sampled tokens' advantages.
-    "original": (*PAPER, "divergence=sampled", "aggregation=token_mean", "lr=4.9e-4", "max_steps=1"),
-    # The same rows and teacher, whole distributions, several small steps.
-    "live": (*PAPER, "aggregation=token_mean", "lr=3e-5", "max_steps=6"),
-    # The same demonstrations, imitated instead of distilled.
-    "sft": ("teacher=completion", "anchors=0", "rehearsal=0", "gate=false"),
+    "none": (),
+    "context": (),
+    "original": ("model.acts_on=all", "trainer.name=original"),
+    "sft": ("trainer.name=sft",),
     "sdpo": (),
-    # LoRA on the prompt's tokens as well; smaller steps, as large ones do harm there.
-    "all-tokens": ("model.acts_on=all", "lr=5e-5", "divergence_floor=0.4"),
-    "no-anchors": ("anchors=0", "gate=false"),
-    "no-guidance": ("guidance=1",),
+    # What ours is made of, one thing changed.
+    "imitation": ("trainer.teacher=completion",),
+    "all-tokens": ("model.acts_on=all", "trainer.lr=5e-5", "trainer.divergence_floor=0.4"),
+    "no-anchors": ("trainer.anchors=0", "trainer.gate=false"),
+    "no-guidance": ("trainer.guidance=1",),
 }
-"""Settings by arm, of the trainer where they name no table."""
-AFTER = (1, 3, 6, 12)
-"""How many rules have been taught when the sequence is measured."""
+"""Settings by arm."""
+AFTER = (1, 3, 12)
+"""How many rules have been taught when a sequence is measured."""
 
 
-def opened(arm: str, log: Path, workspace: Path, model: str | None, seed: int) -> Session:
-    """A session on the base model with the arm's trainer."""
-    sets = [each if each.startswith("model.") else f"trainer.{each}" for each in ARMS.get(arm, ())]
-    sets.append(f"sampling.seed={seed}")
+def opened(arm: str, log: Path, workspace: Path, model: str | None, seed: int, resume: bool) -> Session:
+    """A session on the base model with the arm's trainer; with `resume`, at the end of `log`."""
     over: dict[str, Any] = {"model": {"name": model}} if model else {}
-    config = load(project=workspace, sets=sets, over=over)
-    return open_session(config, Plugins(config.plugins), workspace=workspace, log=log, ui=ScriptedUI())
+    over["plugins"] = {"modules": ["arms"]}
+    config = load(project=workspace, sets=(*ARMS[arm], f"sampling.seed={seed}"), over=over)
+    plugins = Plugins(config.plugins)
+    return open_session(config, plugins, workspace=workspace, log=log, ui=ScriptedUI(), resume=resume)
 
 
 def told(rule: CaseRule) -> CaseRule:
@@ -75,72 +70,109 @@ def told(rule: CaseRule) -> CaseRule:
     return msgspec.structs.replace(rule, held_out=tuple(cases))
 
 
+def lesson(arm: str, session: Session, rule: CaseRule, case: Case) -> Lesson:
+    """One correction, used as the arm uses it."""
+    return teach_with_retry(session, rule, case) if arm == "sft" else teach(session, rule, case)
+
+
 class Bench:
-    """Measures, and writes down."""
+    """Measures, and writes down. A line is named by setting, arm, rule, seed, and how many were taught."""
 
     def __init__(self, out: Path, cases: Cases, settings: Settings, model: str | None, seed: int) -> None:
         self.out, self.cases, self.settings, self.model, self.seed = out, cases, settings, model, seed
         lines = out.read_text().splitlines() if out.exists() else []
-        self.done = {(one["arm"], one["rule"], one["seed"]): one for one in map(json.loads, lines)}
+        self.done = {key(one): one for one in map(json.loads, lines)}
+        self.logs = out.with_suffix("")
+        self.logs.mkdir(exist_ok=True, parents=True)
 
     def one(self, arm: str, rule: CaseRule, lessons: int) -> None:
         """Teach one rule in a session of its own, and measure it."""
-        if (arm, rule.name, self.seed) in self.done:
+        if ("one", arm, rule.name, self.seed, lessons) in self.done:
             return
-        logs = self.out.with_suffix("")
-        logs.mkdir(exist_ok=True)
-        log = logs / f"{arm}-{rule.name}-{self.seed}.jsonl"
-        log.unlink(missing_ok=True)
+        log = self.logs / f"{arm}-{rule.name}-{self.seed}.jsonl"
+        remove(log)
         with tempfile.TemporaryDirectory() as folder:
-            session = opened(arm, log, Path(folder), self.model, self.seed)
+            session = opened(arm, log, Path(folder), self.model, self.seed, False)
             try:
-                began = time.perf_counter()
-                taught: list[dict[str, Any]] = []
-                if arm not in ("none", "context"):
-                    taught = [msgspec.to_builtins(teach(session, rule, c)) for c in rule.train[:lessons]]
-                seconds = time.perf_counter() - began
+                meter, taught = Meter(session), list[Any]()
+                if arm not in UNTAUGHT:
+                    taught = [lesson(arm, session, rule, case) for case in rule.train[:lessons]]
+                cost = meter.read()
                 ruler = Ruler(session, self.settings)
-                asked = told(rule) if arm == "context" else rule
-                held = [ruler.case(case, asked) for case in asked.held_out]
-                measured = arm == "context" or (arm == "none" and rule is not self.cases.rule[0])
-                controls = None if measured else self.controls(ruler)
-                found = {"lessons": taught, "updates": updates(session), "seconds": seconds}
-                self.write(arm, rule.name, {**found, **figures(held), "controls": controls})
+                held = [
+                    ruler.case(case, rule) for case in (told(rule) if arm == "context" else rule).held_out
+                ]
+                known = arm == "context" or (arm == "none" and rule is not self.cases.rule[0])
+                self.write(
+                    *("one", arm, rule.name, lessons),
+                    lessons=msgspec.to_builtins(taught),
+                    updates=updates(session),
+                    cost=cost,
+                    controls=None if known else self.controls(ruler),
+                    **figures(held),
+                )
             finally:
                 session.close("measured")
 
-    def sequence(self, rules: tuple[CaseRule, ...]) -> None:
+    def sequence(self, arm: str, rules: tuple[CaseRule, ...]) -> None:
         """Teach all, one prompt each, in one session; measure on the way."""
-        logs = self.out.with_suffix("")
-        logs.mkdir(exist_ok=True)
-        log = logs / f"sequence-{self.seed}.jsonl"
-        log.unlink(missing_ok=True)
+        before = [one for one in self.done.values() if (one["setting"], one["arm"]) == ("sequence", arm)]
+        before = [one for one in before if one["seed"] == self.seed and "log" in one]
+        last = max(before, key=lambda one: one["taught"], default=None)
+        log = self.logs / f"sequence-{arm}-{self.seed}-from-{last['taught'] if last else 0}.jsonl"
+        remove(log)
+        if last:
+            fork(self.logs / last["log"], last["seq"], log)
         with tempfile.TemporaryDirectory() as folder:
-            session = opened("sdpo", log, Path(folder), self.model, self.seed)
+            session = opened(arm, log, Path(folder), self.model, self.seed, last is not None)
             try:
-                ruler = Ruler(session, self.settings)
+                meter, ruler = Meter(session), Ruler(session, self.settings)
                 for number, rule in enumerate(rules, 1):
-                    lesson = msgspec.to_builtins(teach(session, rule, rule.train[0]))
-                    fresh = figures([ruler.case(case, rule) for case in rule.held_out])
-                    self.write("sequence-fresh", rule.name, {"lesson": lesson, "after": number, **fresh})
-                    if number in (*AFTER, len(rules)):
-                        for earlier in rules[:number]:
-                            held = figures([ruler.case(case, earlier) for case in earlier.held_out])
-                            self.write(f"sequence-{number}", earlier.name, held)
-                        self.write(f"sequence-{number}", "", {"controls": self.controls(ruler)})
+                    if last is None or number > last["taught"]:
+                        taught = lesson(arm, session, rule, rule.train[0])
+                        cost, seq = meter.read(), session.log.next_seq - 1
+                        fresh = figures([ruler.case(case, rule) for case in rule.held_out])
+                        found = {"lessons": [msgspec.to_builtins(taught)], "cost": cost, **fresh}
+                        self.write("sequence", arm, rule.name, number, log=log.name, seq=seq, **found)
+                    elif number < last["taught"]:
+                        continue
+                    if number in AFTER:
+                        self.look_back(arm, rules[: number - 1], number, ruler)
             finally:
                 session.close("measured")
+
+    def look_back(self, arm: str, rules: tuple[CaseRule, ...], number: int, ruler: Ruler) -> None:
+        """What is left of rules that were taught earlier, and what else changed, after `number` of them."""
+        for rule in rules:
+            if ("sequence", arm, rule.name, self.seed, number) not in self.done:
+                held = [ruler.case(case, rule) for case in rule.held_out]
+                self.write("sequence", arm, rule.name, number, **figures(held))
+        if ("sequence", arm, "", self.seed, number) not in self.done:
+            self.write("sequence", arm, "", number, controls=self.controls(ruler))
 
     def controls(self, ruler: Ruler) -> list[Any]:
         """Every control on the weights as they are."""
         return [msgspec.to_builtins(ruler.control(control)) for control in self.cases.control]
 
-    def write(self, arm: str, rule: str, found: dict[str, Any]) -> None:
+    def write(self, setting: str, arm: str, rule: str, taught: int, **found: Any) -> None:
         """One line."""
-        line = {"arm": arm, "rule": rule, "seed": self.seed, **found}
+        name = {"setting": setting, "arm": arm, "rule": rule, "seed": self.seed, "taught": taught}
+        line = {**name, **found}
         with self.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(arm, rule, f"{found.get('violates', float('nan')):.3f}", flush=True)
+        self.done[key(line)] = line
+        print(setting, arm, taught, rule, f"{found.get('violates', float('nan')):.3f}", flush=True)
+
+
+def remove(log: Path) -> None:
+    """Delete what an interrupted measurement left of a log, its segments and blobs."""
+    for old in log.parent.glob(f"{log.name}*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def key(line: dict[str, Any]) -> tuple[str, str, str, int, int]:
+    """What a line is about."""
+    return line["setting"], line["arm"], line["rule"], line["seed"], line["taught"]
 
 
 def figures(held: list[CaseFigures]) -> dict[str, Any]:
@@ -162,25 +194,14 @@ def updates(session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def agreement(before: list[Any], after: list[Any], group: str) -> tuple[float, float, float]:
-    """Of controls as written down: the same likeliest tool, how much distributions share, calls at all."""
-    chosen = [
-        (msgspec.convert(one, ControlFigures), msgspec.convert(other, ControlFigures))
-        for one, other in zip(before, after, strict=True)
-        if one["group"] == group
-    ]
-    return (
-        fmean(one.likeliest == other.likeliest for one, other in chosen),
-        fmean(overlap(one.tools, other.tools) for one, other in chosen),
-        fmean(other.valid for _, other in chosen),
-    )
-
-
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description="Measures how corrections are taken up; see the docstring.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--arms", default="none,context,original,sdpo")
+    parser.add_argument("--arms", default="none,context,original,sft,sdpo", help=", ".join(ARMS))
+    parser.add_argument(
+        "--sequences", default="original,sft,sdpo", help="arms to teach twelve rules in a row"
+    )
     parser.add_argument("--rules", default="all")
     parser.add_argument("--cases", type=Path, default=HERE / "rules.toml")
     parser.add_argument("--model")
@@ -193,12 +214,11 @@ def main() -> None:
     rules = cases.rule if given.rules == "all" else cases.named(given.rules.split(","))
     settings = Settings(draws=given.draws, max_tokens=given.max_tokens)
     bench = Bench(given.out, cases, settings, given.model, given.seed)
-    for arm in given.arms.split(","):
-        if arm == "sequence":
-            bench.sequence(rules)
-        else:
-            for rule in rules:
-                bench.one(arm, rule, given.lessons)
+    for arm in filter(None, given.arms.split(",")):
+        for rule in rules:
+            bench.one(arm, rule, given.lessons)
+    for arm in filter(None, given.sequences.split(",")):
+        bench.sequence(arm, rules[: AFTER[-1]])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ Where it differs from the paper, with figures in docs/learning.md:
   by ±lr whatever the gradient's size.
 - The teacher is the base model, which does not move: what one correction teaches does not depend on what
   others did, and cannot run away over many updates.
+- Beside the divergence there may be a reward (`attempts`): which calls of the turn were let through.
 - Older corrections are rehearsed (`rehearsal`), unrelated choices anchored (`anchors`), and an update that
   moves what must stay, or does not learn, is rejected with its figures and taken back (the gate).
 
@@ -55,6 +56,8 @@ from continualcode.core.replay import plan_of
 from continualcode.core.transcript import Transcript
 from continualcode.plugins.trainers import suiting
 from continualcode.plugins.trainers.anchors import anchors
+from continualcode.plugins.trainers.attempts import attempts
+from continualcode.plugins.trainers.budget import Budget
 from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
@@ -74,6 +77,11 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     left to learn, in nats: of the correction that is furthest off (of its completion with example_sum, else
     of a token), and of what the anchors have moved. Going on fits the one prompt, and the mistake comes back
     on others. divergence_target: stop as well when the divergence is this share of the first one.
+
+    kl_budget: an update may move what the anchors hold by no more than this, the mean KL from the base model
+    in nats an anchor: the step that would go beyond is taken back. None: as far as it goes.
+    reward_weight: what the policy gradient on the turn's attempts counts for beside the divergence (GRPO);
+    0: none.
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
     model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`).
@@ -108,6 +116,9 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_steps: Annotated[int, Meta(ge=1)] = 10
     divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.5
+    kl_budget: Annotated[float, Meta(gt=0.0)] | None = None
+    reward_weight: Annotated[float, Meta(ge=0.0)] = 0.0
+    reward_clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
     max_context: Annotated[int, Meta(ge=1)] | None = None
 
 
@@ -125,6 +136,11 @@ class Sdpo:
                 f"trainer.guidance {chosen.guidance} does not go with trainer.divergence reverse_kl: a "
                 "guided teacher rules tokens out, and KL(S‖T) is infinite there; allowed are guidance 1, or "
                 "forward_kl, jsd, sampled"
+            )
+        if chosen.kl_budget is not None and not chosen.anchors:
+            raise ConfigError(
+                f"trainer.kl_budget {chosen.kl_budget} is measured on the anchors, and trainer.anchors is 0: "
+                "set both, or neither"
             )
 
     @property
@@ -150,6 +166,8 @@ class Sdpo:
             needs |= {"guided_teacher"}
         if settings.anchors:
             needs |= {"teacher:base"}
+        if settings.reward_weight:
+            needs |= {"rewards"}
         return frozenset(needs)
 
     def suited(self, capabilities: frozenset[Capability]) -> tuple[Trainer, str]:
@@ -171,10 +189,13 @@ class Sdpo:
             teacher=settings.teacher,
             teacher_rate=settings.teacher_rate,
             frozen_teacher=self._frozen(transcript, policy) if settings.teacher == "frozen" else None,
+            reward_weight=settings.reward_weight,
+            reward_clip=settings.reward_clip,
         )
         examples: list[Example] = []
         for correction in corrections:
             examples += self._rows(correction, transcript, policy)
+            examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = (plan_of(transcript.updates[u], transcript).examples for u in transcript.standing)
         examples += rehearsed(examples, standing, settings.rehearsal)
         if settings.anchors:
@@ -210,16 +231,22 @@ class Sdpo:
         """Step until the plan's settings say stop: the plan's, as replay carries out what was logged."""
         settings = checked(SdpoSettings, plan.settings, "the plan's settings")
         batch = policy.prepare(plan.examples, plan.objective, plan.optimiser)
+        steps, budget = 0, Budget(settings.kl_budget, plan, policy)
+        budget.keep()
         before = report = policy.step(batch, stop_below=settings.divergence_floor)
         enough = max(settings.divergence_floor, settings.divergence_target * before.divergence)
-        steps = 0
         while report.stepped:
             steps += 1
             if progress is not None:
                 progress(steps, settings.max_steps)
-            if steps == settings.max_steps:
+            if steps == settings.max_steps and not budget.limited:
                 break
-            report = policy.step(batch, stop_below=enough)
+            budget.keep()
+            report = policy.step(batch, stop_below=enough if steps < settings.max_steps else math.inf)
+            if budget.overspent(report):
+                budget.back()
+                steps -= 1
+                break
         if steps:
             # Only a look, at the probes as well: nothing is above infinity.
             report = policy.step(batch, stop_below=math.inf)
@@ -234,7 +261,7 @@ class Sdpo:
                 "drift": report.drift,
                 "kept": report.kept,
             },
-            rejected=_judged(settings, share, report) if steps else None,
+            rejected=_judged(settings, share, report) if steps else _unaffordable(settings, budget, report),
         )
 
     def _rows(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> list[Example]:
@@ -315,6 +342,16 @@ def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | No
             f"it did, at least {settings.gate_kept:.0%} must stay (trainer.gate_kept)"
         )
     return None
+
+
+def _unaffordable(settings: SdpoSettings, budget: Budget, after: StepReport) -> str | None:
+    """Why no step was taken, if it was for the budget."""
+    if not budget.overspent(after):
+        return None
+    return (
+        f"not learned: the first step alone moves unrelated prompts by more than {settings.kl_budget} nats "
+        "(trainer.kl_budget; a smaller trainer.lr takes smaller steps)"
+    )
 
 
 @hookimpl

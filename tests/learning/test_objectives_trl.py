@@ -1,5 +1,6 @@
 """Our objectives against TRL, an independent implementation, where it is installed (it is no dependency)."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,3 +80,44 @@ def test_the_sampled_token_with_its_ratio_agrees(sdpo: Any) -> None:
     theirs = sdpo.apply_importance_sampling_clipping(theirs, now, then, 2.0)
     ours = o.sampled_token(now, o.log_probs(teacher, 1.0).gather(1, tokens)[:, 0])
     assert_same(ours * o.importance_ratio(now, then, 2.0), theirs, student)
+
+
+@pytest.mark.parametrize(("loss_type", "aggregation"), [("dapo", "token_mean"), ("grpo", "example_mean")])
+def test_the_reward_mixed_in_is_grpos(loss_type: str, aggregation: str) -> None:
+    """TRL's own method, on attempts of unequal length, off policy so that the clip takes part."""
+    module = pytest.importorskip("trl.experimental.sdpo.sdpo_trainer", reason="TRL is not installed")
+    generator = torch.Generator().manual_seed(6)
+    logits = (torch.randn(3, 5, 11, generator=generator, dtype=torch.float64) * 2).requires_grad_()
+    tokens = torch.randint(0, 11, (3, 5), generator=generator)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
+    rewards = [1.0, 0.0, 0.0]
+    scored = torch.log_softmax(logits, -1)
+    now = scored.gather(2, tokens[:, :, None])[:, :, 0]
+    then = now.detach() + torch.randn(3, 5, generator=generator, dtype=torch.float64) * 0.3
+
+    given = torch.tensor(rewards, dtype=torch.float64)
+    trainer = SimpleNamespace(
+        importance_sampling_level="token",
+        epsilon_low=0.2,
+        epsilon_high=0.2,
+        loss_type=loss_type,
+        model=SimpleNamespace(training=True),
+        accelerator=SimpleNamespace(gather=torch.Tensor.detach),
+        _metrics={"train": {"self_distillation/policy_loss": []}},
+    )
+    inputs = {
+        "completion_ids": tokens,
+        "completion_mask": mask,
+        "old_per_token_logps": then,
+        "advantages": (given - given.mean()) / (given.std() + 1e-4),
+    }
+    theirs = module.SDPOTrainer._compute_policy_loss(trainer, inputs, logits)
+
+    advantages = o.group_advantages(rewards, ["one"] * 3)
+    counts = [int(n) for n in mask.sum(-1)]
+    shares = o.shares(counts, [1.0] * 3, aggregation)
+    rows = zip(now, then, advantages, counts, shares, strict=True)
+    ours = torch.stack(
+        [o.policy_gradient(n[:count], t[:count], a, 0.2).sum() * share for n, t, a, count, share in rows]
+    ).sum()
+    assert_same(ours, theirs, logits)

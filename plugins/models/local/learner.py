@@ -25,7 +25,7 @@ from torch import Tensor
 
 from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError, nearest
-from continualcode.plugins.models.local import objectives
+from continualcode.plugins.models.local import objectives, weighing
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 from continualcode.plugins.models.local.constraint import unpacked
 from continualcode.plugins.models.local.packing import Reading
@@ -104,16 +104,17 @@ class Learner:
             check(example, self._vocabulary(), self._adapter.model.config.max_position_embeddings)
         masks = [self._choices(example) for example in examples]
         counts = [len(free) for free, _ in masks]
-        learned = [0.0 if e.part == "probe" else e.weight for e in examples]
-        shares = objectives.shares(counts, learned, objective.aggregation)
-        told = self._told(examples, counts, objective)
+        shares = weighing.in_loss(examples, counts, objective)
+        told = weighing.in_report(examples, counts, objective)
+        advantages = weighing.advantages(examples)
         with blaming(examples):
             reading = self._adapter.reading(ids for e in examples for ids in prompts(e))
         teachers = self._teachers(examples, [free for free, _ in masks], reading, objective)
         rows: list[Row] = []
         for number, example in enumerate(examples):
             free, allowed = masks[number]
-            rows.append(self._row(example, free, allowed, shares[number], told[number], teachers[number]))
+            row = self._row(example, free, allowed, shares[number], told[number], teachers[number])
+            rows.append(replace(row, advantage=advantages[number]))
         if objective.top_k is not None:
             rows = self._narrowed(rows, reading, objective.top_k)
         return Batch(tuple(rows), reading, objective, optimiser)
@@ -201,15 +202,6 @@ class Learner:
         free = tuple(place for place, choices in enumerate(allowed.sum(-1)) if int(choices) > 1)
         return free, allowed[list(free)].to(self._device)
 
-    def _told(self, examples: Sequence[Example], counts: Sequence[int], objective: Objective) -> list[float]:
-        """What one token of each row counts for in the figures of its kind."""
-        corrects = [e.part in ("sample", "demonstration") for e in examples]
-        ours = [e.weight if c else 0.0 for e, c in zip(examples, corrects, strict=True)]
-        others = [0.0 if c else 1.0 for c in corrects]
-        mine = objectives.shares(counts, ours, objective.aggregation)
-        stays = objectives.shares(counts, others, "example_sum")
-        return [m if c else s for m, s, c in zip(mine, stays, corrects, strict=True)]
-
     def _teachers(
         self,
         examples: Sequence[Example],
@@ -221,7 +213,7 @@ class Learner:
         stays = [e.part in ("anchor", "probe") for e in examples]
         found: list[Tensor] = [torch.zeros(0)] * len(examples)
         for staying in (False, True):
-            chosen = [n for n, stay in enumerate(stays) if stay == staying]
+            chosen = [n for n, e in enumerate(examples) if stays[n] == staying and e.part != "attempt"]
             if not chosen:
                 continue
             guided = [n for n in chosen if examples[n].guidance != 1.0]
@@ -247,7 +239,7 @@ class Learner:
         tokens = torch.tensor(example.completion_ids, device=self._device)[list(free)]
         own = example.sampled_logprobs or (0.0,) * len(example.completion_ids)
         sampled = torch.tensor(own, device=self._device)[list(free)]
-        if not free:
+        if not free or example.part == "attempt":
             return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, share, told)
         teacher = objectives.log_probs(logits[0], example.temperature, allowed)
         if len(logits) == 2:
@@ -267,7 +259,7 @@ class Learner:
         scored = self._logits(rows, reading)
         narrowed: list[Row] = []
         for row, logits in zip(rows, scored, strict=True):
-            if logits is None:
+            if logits is None or row.example.part == "attempt":
                 narrowed.append(row)
                 continue
             student = objectives.log_probs(logits, row.example.temperature, row.allowed)

@@ -19,14 +19,19 @@ KL(T‖S). With `top_k` both distributions are reduced to k tokens with their tr
 bucket that holds the rest, never renormalised over the k (at k = 1 that would have no gradient at all).
 Where a grammar constrained the sampling, both are renormalised over the tokens that it allowed first.
 
-Left out of the paper's recipe: groups of attempts on one task and their rewards (there is one attempt and
-a person), and its choice of the sampled token only. Nothing here knows of models, prompts or optimisers.
+Beside it there may be a reward (GRPO, Shao et al. 2024): attempts on one task, each with a number, add
+
+    −min(ρ A, clamp(ρ, 1−ε, 1+ε) A),  ρ = S(y_t) / S_old(y_t),  A = (r − mean r) / (std r + 1e-4) in the group
+
+`reward_weight` times. Left out of the paper's recipe: its choice of the sampled token only. Nothing here
+knows of models, prompts or optimisers.
 
 Shapes: T positions, V tokens. Log-probabilities are natural logarithms; −inf marks a token that cannot
 occur, is never turned into NaN, and takes no gradient.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import torch
@@ -86,6 +91,25 @@ def sampled_token(student: Tensor, teacher: Tensor) -> Tensor:
 def importance_ratio(now: Tensor, then: Tensor, clip: float) -> Tensor:
     """How much likelier each token is now than when it was sampled [T], at most `clip`; a constant."""
     return (now.detach() - then).clamp(-20.0, 20.0).exp().clamp(max=clip)
+
+
+def group_advantages(rewards: Sequence[float], groups: Sequence[str]) -> list[float]:
+    """How much better each attempt was than its group, in standard deviations (n − 1); 0 if alone."""
+    members: dict[str, list[float]] = {}
+    for reward, group in zip(rewards, groups, strict=True):
+        members.setdefault(group, []).append(reward)
+    found: list[float] = []
+    for reward, group in zip(rewards, groups, strict=True):
+        others = members[group]
+        spread = statistics.stdev(others) if len(others) > 1 else 0.0
+        found.append((reward - statistics.fmean(others)) / (spread + 1e-4))
+    return found
+
+
+def policy_gradient(now: Tensor, then: Tensor, advantage: float, clip: float) -> Tensor:
+    """The clipped surrogate of PPO [T], as GRPO uses it, from log-probabilities of the sampled tokens [T]."""
+    ratio = (now - then).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
 
 
 def divergence(student: Tensor, teacher: Tensor, objective: Objective) -> Tensor:

@@ -23,8 +23,8 @@ class Row:
 
     tokens, sampled: the sampled ids and their logprobs then, [F]. allowed: bool [F, V], None: everything.
     teacher: log-probabilities [F, V], or [F, k+1]: on `support` [F, k], and a tail. share: what one free
-    token counts for in the loss; told: in what is reported of the rows of its kind (corrections, or anchors
-    and probes).
+    token counts for in the loss; told: in the divergence that is reported. advantage: of an attempt, which
+    has no teacher.
     """
 
     example: Example
@@ -37,11 +37,17 @@ class Row:
     teacher_tokens: Tensor
     share: float
     told: float
+    advantage: float = 0.0
 
     @property
     def corrects(self) -> bool:
         """Whether it is about a correction, not about what shall stay."""
         return self.example.part in ("sample", "demonstration")
+
+    @property
+    def stays(self) -> bool:
+        """Whether it shall be as it is."""
+        return self.example.part in ("anchor", "probe")
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,13 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
         return Look(row, True, zeros, zeros, zeros), torch.zeros(0)
     full = objectives.log_probs(logits, row.example.temperature, row.allowed)
     tokens = of(full, row.tokens)
+    kept = bool((full.argmax(-1) == row.tokens).all())
+    if row.example.part == "attempt":
+        losses = objectives.policy_gradient(tokens, row.sampled, row.advantage, objective.reward_clip)
+        refuse_nonfinite(row.example, row.free, losses, "the loss")
+        none = torch.zeros_like(row.sampled)
+        figures = (losses, none, none + row.advantage)
+        return Look(row, kept, *(spread(row, values) for values in figures)), losses
     student = full if row.support is None else objectives.with_tail(full.gather(1, row.support))
     if objective.divergence == "sampled":
         losses = objectives.sampled_token(tokens, row.teacher_tokens)
@@ -81,7 +94,6 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
     refuse_nonfinite(row.example, row.free, losses, "the loss")
     refuse_nonfinite(row.example, row.free, divergences, "the divergence")
     refuse_nonfinite(row.example, row.free, advantages, "the advantage")
-    kept = bool((full.argmax(-1) == row.tokens).all())
     seen = Look(row, kept, *(spread(row, values) for values in (losses, divergences, advantages)))
     return seen, losses
 
@@ -116,7 +128,8 @@ def _of_row(seen: Look, aggregation: str) -> float:
 
 def drift(looks: Sequence[Look]) -> float:
     """The mean divergence of anchors and probes from the base model, in nats a row; 0 if there are none."""
-    return math.fsum(math.fsum(seen.divergences) * seen.row.told for seen in looks if not seen.row.corrects)
+    moved = [math.fsum(seen.divergences) for seen in looks if seen.row.stays and seen.row.free]
+    return math.fsum(moved) / len(moved) if moved else 0.0
 
 
 def kept(looks: Sequence[Look]) -> float:
@@ -162,7 +175,7 @@ def check(example: Example, vocabulary: int, context: int) -> None:
     ids, logprobs = example.completion_ids, example.sampled_logprobs
     if not ids or not example.prompt_ids or not example.teacher_ids:
         raise UpdateError(f"{who(example)}: both prompts and the completion need at least one token")
-    expected = len(ids) if example.part == "sample" else 0
+    expected = len(ids) if example.part in ("sample", "attempt") else 0
     if len(logprobs) != expected:
         raise UpdateError(
             f"{who(example)}: {len(ids)} completion tokens but {len(logprobs)} logprobs; "
@@ -171,6 +184,8 @@ def check(example: Example, vocabulary: int, context: int) -> None:
     for place, logprob in enumerate(logprobs):
         if not math.isfinite(logprob) or logprob > 1e-3:  # a certain token is often a hair above 0 in fp32
             raise UpdateError(f"{who(example)}: logprob {logprob} at position {place}; need finite, ≤ 0")
+    if not math.isfinite(example.reward):
+        raise UpdateError(f"{who(example)}: reward {example.reward}; need a finite number")
     for name, number in (("temperature", example.temperature), ("weight", example.weight)):
         if not math.isfinite(number) or number < 0.0:
             raise UpdateError(f"{who(example)}: {name} {number}; need finite, ≥ 0")
@@ -195,5 +210,5 @@ def blaming(examples: Sequence[Example]) -> Generator[None]:
     try:
         yield
     except RuntimeError as error:
-        names = "; ".join(dict.fromkeys(who(e) for e in examples if e.part in ("sample", "demonstration")))
+        names = "; ".join(dict.fromkeys(who(e) for e in examples if e.correction))
         raise UpdateError(f"{names}: torch could not compute it: {error}") from error

@@ -1,0 +1,121 @@
+"""What a session is taught in the benchmark, and what that costs.
+
+`teach` is that of `cc eval --teach`. `teach_with_retry` goes on as a user would who waits for the right call:
+after the denial, calls are drawn until one follows the rule, `RETRIES` at most, each after the same
+conversation; that one is approved (`approved_retry`), and only then is anything learned.
+"""
+
+import time
+from typing import Any
+
+import msgspec
+
+from continualcode.core import engine
+from continualcode.core.evaluation.cases import Case, CaseRule
+from continualcode.core.evaluation.teach import Lesson, teach
+from continualcode.core.events import ContextBuilt, CorrectionGiven, DecisionMade
+from continualcode.core.operator import Predicate
+from continualcode.core.session import Session
+
+RETRIES = 24
+"""How many calls are drawn for one that follows the rule."""
+
+
+def teach_with_retry(session: Session, rule: CaseRule, case: Case) -> Lesson:
+    """Deny what breaks the rule, wait for a call that follows it, learn from both."""
+    configured = session.config
+    later = msgspec.structs.replace(configured.session, train=False)
+    session.config = msgspec.structs.replace(configured, session=later)
+    try:
+        lesson = teach(session, rule, case)
+        if lesson.outcome == "not_made":
+            return lesson
+        _approve(session, rule)
+    finally:
+        session.config = configured
+    engine.learn(session)
+    outcome = next(reversed(session.transcript.outcomes.values()))
+    kind = outcome.__struct_config__.tag
+    return msgspec.structs.replace(lesson, outcome=kind, why=getattr(outcome, "why", ""))
+
+
+def _approve(session: Session, rule: CaseRule) -> None:
+    denied = session.transcript.pending()[-1]
+    after = tuple(session.transcript.messages)
+    wanted = rule.obeys or Predicate()
+    for attempt in range(RETRIES):
+        if attempt:
+            session.append(ContextBuilt(messages=after))
+            warmer = msgspec.structs.replace(session.config.sampling, temperature=1.0)
+            session.config = msgspec.structs.replace(session.config, sampling=warmer)
+        proposed = engine.propose(session, engine.sample(session))
+        call, workspace = proposed.call, session.workspace
+        if call is None or rule.violates.holds(call, workspace) or not wanted.holds(call, workspace):
+            continue
+        by = f"script:{rule.name}"
+        session.append(DecisionMade(call_id=proposed.id, verdict="allow", by=by), cause=proposed.id)
+        session.append(
+            CorrectionGiven(
+                kind="approved_retry",
+                sample=denied.sample,
+                call_id=denied.call_id,
+                feedback=denied.feedback,
+                solution=call,
+                retry=proposed.sample,
+                by=by,
+            ),
+            cause=proposed.id,
+        )
+        return
+
+
+class Meter:
+    """What learning costs: seconds, and tokens through the model, with a gradient and without.
+
+    flops: 2N a token forward and 2N backward, N the weights of the layers: with a frozen base a backward pass
+    computes the gradients of activations only. Attention and the output layer are left out.
+    """
+
+    def __init__(self, session: Session) -> None:
+        policy: Any = session.policy
+        model = policy._adapter.model.get_base_model()  # where tokens are counted; no part of the protocol
+        embedded = {id(p) for p in model.get_input_embeddings().parameters()}
+        counted = (p for n, p in model.named_parameters() if "lora_" not in n and id(p) not in embedded)
+        self._weights = sum(p.numel() for p in counted)
+        self._on = False
+        self.seconds, self.forward, self.gradient = 0.0, 0, 0
+        model.register_forward_pre_hook(self._seen, with_kwargs=True)
+        for name in ("demonstrate", "prepare", "step"):
+            setattr(policy, name, self.metered(getattr(policy, name)))
+
+    def metered(self, run: Any) -> Any:
+        """`run`, its cost counted."""
+
+        def counted(*given: Any, **named: Any) -> Any:
+            self._on, began = True, time.perf_counter()
+            try:
+                return run(*given, **named)
+            finally:
+                self._on = False
+                self.seconds += time.perf_counter() - began
+
+        return counted
+
+    def read(self) -> dict[str, float]:
+        """The figures since the last reading."""
+        found = {
+            "seconds": self.seconds,
+            "tokens": self.forward,
+            "tokens_with_gradient": self.gradient,
+            "flops": 2.0 * self._weights * (self.forward + self.gradient),
+        }
+        self.seconds, self.forward, self.gradient = 0.0, 0, 0
+        return found
+
+    def _seen(self, module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        import torch
+
+        ids = named.get("input_ids", given[0] if given else None)
+        if self._on and ids is not None:
+            self.forward += ids.numel()
+            self.gradient += ids.numel() if torch.is_grad_enabled() else 0

@@ -1,0 +1,43 @@
+"""A KL budget: how far an update may move what the anchors hold; the step that goes beyond is taken back."""
+
+import math
+from typing import Any
+
+from continualcode.core.data import StepReport, UpdatePlan
+from continualcode.core.protocols import Policy
+
+
+class Budget:
+    """Keeps the weights before the last step. With no limit it does nothing, and nothing is ever spent."""
+
+    def __init__(self, limit: float | None, plan: UpdatePlan, policy: Policy) -> None:
+        self._limit, self._plan, self._policy = limit, plan, policy
+        self._kept: list[Any] = []
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit."""
+        return self._limit is not None
+
+    def keep(self) -> None:
+        """Called before the first step and after each."""
+        if self.limited:
+            self._kept = [*self._kept[-1:], self._policy.snapshot()]
+
+    def overspent(self, report: StepReport) -> bool:
+        """Whether the weights that `report` looked at are beyond the limit."""
+        return self._limit is not None and spent(self._plan, report) > self._limit
+
+    def back(self) -> None:
+        """To the weights before the step that went beyond it."""
+        self._policy.restore(self._kept[0])
+
+
+def spent(plan: UpdatePlan, report: StepReport) -> float:
+    """The mean KL of the anchors from the base model, in nats an anchor; 0 if there are none."""
+    moved = [
+        math.fsum(row)
+        for example, row in zip(plan.examples, report.divergences, strict=True)
+        if example.part == "anchor"
+    ]
+    return math.fsum(moved) / len(moved) if moved else 0.0

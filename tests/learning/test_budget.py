@@ -1,0 +1,110 @@
+"""The KL budget: an update ends where what shall stay would move too far."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from continualcode.core.data import Example, Objective, Optimiser, StepReport, UpdatePlan
+from continualcode.core.errors import ConfigError
+from continualcode.core.testing import ScriptedPolicy
+from continualcode.plugins.models.local.learner import Batch, Learner
+from continualcode.plugins.trainers.budget import spent
+from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings
+
+Build = Callable[..., Example]
+
+
+class TinyPolicy(ScriptedPolicy):
+    """Scripted in what it says, real in how it learns."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Any:
+        return self.learner.prepare(examples, objective, optimiser)
+
+    def step(self, batch: Batch, *, stop_below: float) -> StepReport:  # type: ignore[override]  # other batches
+        return self.learner.step(batch, stop_below=stop_below)
+
+    def snapshot(self) -> Any:
+        return self.learner.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        self.learner.restore(snapshot)
+
+
+@pytest.fixture
+def policy(learner: Learner) -> TinyPolicy:
+    return TinyPolicy(learner)
+
+
+@pytest.fixture
+def plan(example: Build) -> Callable[..., UpdatePlan]:
+    """A correction and one anchor that is only held on to lightly, so that it moves."""
+
+    def build(**settings: Any) -> UpdatePlan:
+        chosen = SdpoSettings(lr=1e-2, divergence_floor=1e-4, max_steps=6, gate=False, **settings)
+        same = {"teacher_ids": (1, 2, 3, 4), "completion_ids": (20, 21, 22), "sampled_logprobs": ()}
+        anchor = example(correction="", part="anchor", weight=1e-3, **same)
+        return UpdatePlan(
+            trainer="sdpo",
+            settings=msgspec.to_builtins(chosen),
+            objective=Objective(),
+            optimiser=Optimiser(lr=chosen.lr),
+            examples=(example(), anchor),
+        )
+
+    return build
+
+
+def test_the_step_that_would_go_beyond_is_taken_back(
+    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+) -> None:
+    free = plan()
+    far = spent(free, Sdpo().update(free, policy).after)
+    policy.learner.reset()
+    bounded = plan(kl_budget=far / 2)
+    outcome = Sdpo().update(bounded, policy)
+    assert 0 < outcome.steps < 6 and outcome.rejected is None
+    assert 0.0 < spent(bounded, outcome.after) <= far / 2
+
+
+def test_it_ends_as_an_update_of_that_many_steps_would(
+    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+) -> None:
+    far = spent(plan(), Sdpo().update(plan(), policy).after)
+    policy.learner.reset()
+    outcome = Sdpo().update(plan(kl_budget=far / 2), policy)
+    ended = policy.learner.weights()
+    policy.learner.reset()
+    settings = {**plan().settings, "max_steps": outcome.steps}
+    Sdpo().update(msgspec.structs.replace(plan(), settings=settings), policy)
+    assert policy.learner.weights() == ended
+
+
+def test_a_budget_that_is_never_spent_changes_nothing(
+    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+) -> None:
+    free = Sdpo().update(plan(), policy)
+    ended = policy.learner.weights()
+    policy.learner.reset()
+    bounded = Sdpo().update(plan(kl_budget=1e6), policy)
+    assert (bounded.steps, bounded.after) == (free.steps, free.after)
+    assert policy.learner.weights() == ended
+
+
+def test_what_no_step_can_be_paid_for_is_said_and_nothing_moves(
+    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+) -> None:
+    before = policy.learner.weights()
+    outcome = Sdpo().update(plan(kl_budget=1e-9), policy)
+    assert outcome.steps == 0 and policy.learner.weights() == before
+    assert outcome.rejected is not None and "trainer.kl_budget" in outcome.rejected
+
+
+def test_it_is_measured_on_anchors_so_it_needs_some() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.kl_budget 0\.5 .* trainer\.anchors is 0"):
+        Sdpo(SdpoSettings(kl_budget=0.5, anchors=0.0))
