@@ -155,7 +155,7 @@ class Walk:
             self.unended = line
 
     def _check_end(self) -> None:
-        """The files end here without damage: is this the last, and where it was acknowledged to end, or after it?"""
+        """The files end here without damage: is this all of them, and no less than what was acknowledged?"""
         place, ack, there = self.place, self.ack, existing_segments(self._path)
         if (gap := gap_in(there)) == len(self.paths) and there.keys() - range(gap):
             gone = segment_path(self._path, gap)

@@ -36,7 +36,7 @@ def blobs_path(path: Path) -> Path:
 
 
 def segment_paths(path: Path) -> list[Path]:
-    """The files of the log at `path`, in order, up to the first that is gone. Raises LogError where none is."""
+    """The files of the log at `path`, in order, up to the first that is gone. Raises LogError at none."""
     found = existing_segments(path)
     if not found:
         raise LogError(f"{path}: there is no log here" + (" (this is a folder)" if path.is_dir() else ""))

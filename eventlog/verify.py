@@ -42,7 +42,7 @@ class Verification:
 
 
 def verify(path: Path | str, *, progress: Progress | None = None) -> Verification:
-    """Check every byte of the log at `path`: segments, sidecar, blobs. Raises LogError where there is none."""
+    """Check every byte of the log at `path`: segments, sidecar, blobs. Raises LogError at none."""
     path = Path(path)
     walk = Walk(path)
     sizes = [p.stat().st_size for p in walk.paths]
