@@ -44,13 +44,13 @@ class Holder(msgspec.Struct, frozen=True):
 def ack_line(log: bytes, segment: int, end: int, events: int, h: bytes) -> bytes:
     """The first line, with a checksum, padded."""
     text = b'{"log":"%b","segment":%d,"end":%d,"events":%d,"h":"%b","crc":' % (log, segment, end, events, h)
-    return (b"%b%d}" % (text, zlib.crc32(text))).ljust(LINE - 1) + b"\n"
+    return b"%-255b\n" % (b"%b%d}" % (text, zlib.crc32(text)))
 
 
 def holder_line() -> bytes:
     """The second line, of this process."""
     host = socket.gethostname()[:120]
-    return msgspec.json.encode(Holder(pid=os.getpid(), host=host)).ljust(LINE - 1) + b"\n"
+    return b"%-255b\n" % msgspec.json.encode(Holder(pid=os.getpid(), host=host))
 
 
 def read_ack(path: Path) -> Ack | None:

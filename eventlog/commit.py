@@ -7,20 +7,19 @@ window to wait for, so a single producer pays nothing and sixty-four share one s
 import threading
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from continualcode.eventlog.record import Record
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """One caller's records on their way into the log; `done` or `error` when they are through."""
 
-    __slots__ = ("records", "done", "error", "lead", "wake")
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = records
-        self.done: list[Record] = []
-        self.error: BaseException | None = None
-        self.lead = False
-        self.wake: threading.Lock | None = None
+    records: Sequence[Record]
+    done: list[Record] = []
+    error: BaseException | None = None
+    lead: bool = False
+    wake: "threading.Lock | None" = None
 
     def result(self) -> list[Record]:
         """The records as written, or the error that kept them out, raised."""
@@ -32,16 +31,19 @@ class Ticket:
 class GroupCommit:
     """Lets one thread at a time into `commit`, which handles a list of tickets and sets their outcomes."""
 
-    def __init__(self, commit: Callable[[list[Ticket]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Ticket]], None]) -> None:
         self._commit = commit
-        self._free = threading.Lock()  # held while somebody leads; let go only under the mutex
-        self._mutex = threading.Lock()
+        self._free = threading.Lock()  # held while somebody leads, or was told to
+        self._mutex = threading.Lock()  # of the queue
         self._queue: list[Ticket] = []
 
     def submit(self, ticket: Ticket) -> list[Record]:
         """Return when the ticket is through: committed by this thread, or by another one with its own."""
-        if self._free.acquire(blocking=False) or not self._queued(ticket):
-            self._lead([ticket], ticket)
+        if self._free.acquire(False) or not self._queued(ticket):
+            try:
+                self._commit((ticket,))
+            finally:
+                self._hand_over()
             return ticket.result()
         self._wait(ticket)
         if ticket.lead:
@@ -51,14 +53,19 @@ class GroupCommit:
         return ticket.result()
 
     def _queued(self, ticket: Ticket) -> bool:
-        """Whether `ticket` waits in the queue now; else whoever led is through, and this thread leads."""
+        """Whether `ticket` waits in the queue now; else whoever led is through, and this thread leads.
+
+        Puts it there, then looks whether somebody leads; `_hand_over` lets the lead go, then looks whether
+        somebody waits. So one of the two sees the other.
+        """
         with self._mutex:
-            if self._free.acquire(blocking=False):
-                return False
             ticket.wake = threading.Lock()
             ticket.wake.acquire()
             self._queue.append(ticket)
-            return True
+            if not self._free.acquire(False):
+                return True
+            self._queue.remove(ticket)
+            return False
 
     def _wait(self, ticket: Ticket) -> None:
         assert ticket.wake is not None
@@ -85,6 +92,10 @@ class GroupCommit:
                     ticket.wake.release()
 
     def _hand_over(self) -> None:
+        if not self._queue:
+            self._free.release()
+            if not self._queue or not self._free.acquire(False):
+                return
         with self._mutex:
             following = self._queue[0] if self._queue else None
             if following is None:

@@ -25,7 +25,7 @@ class Disk:
         """A file to be written in place, made if it is not there."""
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
-    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+    def pwrite(self, fd: int, data: bytes | bytearray, offset: int) -> int:
         """Write in place; how many bytes were taken may be fewer than given."""
         return os.pwrite(fd, data, offset)
 
@@ -61,10 +61,10 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def write_all(disk: Disk, fd: int, data: bytes, offset: int) -> None:
+def write_all(disk: Disk, fd: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data` at `offset`, however many calls that takes. (Python itself retries EINTR.)"""
     done = disk.pwrite(fd, data, offset)
-    if done < len(data):
-        rest = memoryview(data)
-        while done < len(data):
-            done += disk.pwrite(fd, rest[done:], offset + done)
+    while done < len(
+        data
+    ):  # rare: then a copy is no matter, and an error's traceback holds no view of `data`
+        done += disk.pwrite(fd, data[done:], offset + done)

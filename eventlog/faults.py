@@ -73,7 +73,7 @@ class FaultyDisk(Disk):
         self._fault("open_sidecar")
         return super().open_sidecar(path)
 
-    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+    def pwrite(self, fd: int, data: bytes | bytearray, offset: int) -> int:
         fault = self._fault("pwrite")
         if isinstance(fault, Short):
             return super().pwrite(fd, data[: fault.taken], offset)

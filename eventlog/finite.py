@@ -11,13 +11,10 @@ from continualcode.eventlog.errors import RecordError
 from continualcode.eventlog.record import Record
 
 
-def require_finite(record: Record, fields: tuple[str, ...]) -> None:
-    """Raise RecordError, naming the place, where one of these fields holds a number that is not finite."""
-    for name in fields:
-        if not (held := getattr(record, name)):  # most often there is none
-            continue
-        for where, value in _not_finite(held, f"{record.t}.{name}"):
-            raise RecordError(f"{where} is {value}, for which JSON has no word; F32 fields can hold it")
+def require_finite(record: Record, field: str) -> None:
+    """Raise RecordError, naming the place, where this field holds a number that is not finite."""
+    for where, value in _not_finite(getattr(record, field), f"{record.t}.{field}"):
+        raise RecordError(f"{where} is {value}, for which JSON has no word; F32 fields can hold it")
 
 
 def number_fields(cls: type[Record]) -> tuple[str, ...]:

@@ -78,9 +78,9 @@ def follows(prev: bytes, line: bytes) -> bool:
 _CHECK = re.compile(rb',"(salt|gone)":"([0-9A-Za-z+/]{16})"(,"of":"[0-9A-Za-z_-]+:\d+")?\Z')
 
 
-def salted(body: bytes, salt: bytes) -> bytes:
-    """A body with 12 random bytes in it."""
-    return b'%b,"salt":"%b"}' % (body[:-1], b2a_base64(salt, newline=False))
+def salt_member(salt: bytes) -> bytes:
+    """The end of a body that holds contents, closing brace and all, from 12 random bytes."""
+    return b',"salt":"%b"}' % b2a_base64(salt, newline=False)
 
 
 def is_forgotten(prev: bytes, line: bytes) -> bool:

@@ -6,7 +6,6 @@ Only a writer repairs, and nothing is ever deleted: torn bytes are moved to `PAT
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -31,7 +30,7 @@ from continualcode.eventlog.segments import segment_paths, torn_path
 _CHUNK = 1 << 20
 
 
-class End(NamedTuple):
+class End(msgspec.Struct, frozen=True, gc=False):
     """Where the next line goes: after byte `end` of `segment`, as event `seq`, chained to `h`."""
 
     segment: int

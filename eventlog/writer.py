@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, cast
@@ -180,7 +180,7 @@ class LogWriter:
     ) -> None:
         self.close()
 
-    def _commit(self, tickets: list[Ticket]) -> None:
+    def _commit(self, tickets: Sequence[Ticket]) -> None:
         """Write and sync the tickets' records as one batch, and give each ticket its outcome."""
         try:
             if self._dead is not None or os.getpid() != self._pid:
@@ -188,8 +188,8 @@ class LogWriter:
             if self._at.end >= self._segment_bytes:
                 self._roll()
             lines, seq, h = self._encoder.encode(tickets, self._at.seq, self._at.h)
-            if lines:
-                self._store(b"".join(lines) if len(lines) > 1 else lines[0], seq, h)
+            if seq > self._at.seq:
+                self._store(lines, seq, h)
         except BaseException as error:
             told = (
                 error
@@ -201,15 +201,15 @@ class LogWriter:
             if told is not error:
                 raise
 
-    def _store(self, data: bytes, seq: int, h: bytes) -> None:
+    def _store(self, lines: bytearray, seq: int, h: bytes) -> None:
         at, disk, fd = self._at, self._disk, self._fd
         try:
-            write_all(disk, fd, data, at.end)
+            write_all(disk, fd, lines, at.end)
             try:
                 disk.fdatasync(fd)
             except OSError as error:
                 raise self._sync_failed(error) from error
-            self._at = End(at.segment, at.end + len(data), seq, h)
+            self._at = End(at.segment, at.end + len(lines), seq, h)
         except BaseException as error:
             self._take_back(error)
             if isinstance(error, OSError):
@@ -264,5 +264,5 @@ class LogWriter:
         return LogDead(f"{self._path}: this writer takes no more events: {self._dead}")
 
     def _ack_line(self) -> bytes:
-        segment, end, seq, h = self._at
-        return ack_line(self._log_bytes, segment, end, seq, h)
+        at = self._at
+        return ack_line(self._log_bytes, at.segment, at.end, at.seq, at.h)
