@@ -12,6 +12,7 @@ from continualcode.cli import export as export_form
 from continualcode.cli import timeline
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.tree import tree
+from continualcode.core.decisions import decided, in_words
 from continualcode.core.errors import UsageError
 from continualcode.core.events import event_registry
 from continualcode.core.forgetting import Forgotten, forget_contents
@@ -97,6 +98,16 @@ def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
     registry = event_registry()
     records = follow(log, registry, start_seq=start) if live else read(log, registry, start_seq=start)
     _print(records, _as_json if as_json else timeline.line)
+
+
+@log.command(name="decisions")
+@LOG
+@JSON
+def decisions(log: Path, as_json: bool) -> None:
+    """Who decided what in LOG, by which rule or mode, on which arguments, edited how, and why."""
+    found = decided(read(log, event_registry()))
+    for line in (_json(one) for one in found) if as_json else in_words(found):
+        click.echo(line)
 
 
 @log.command(name="verify")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from continualcode.core.config import Config, load
-from continualcode.core.errors import UsageError
+from continualcode.core.errors import ContinualCodeError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -136,7 +136,7 @@ def run(
     Exit codes: 0 done; 1 it could not be done; 2 asked for wrongly; 3 with --prompt, the turn ended at a
     limit of [budget]; 130 interrupted.
     """
-    from continualcode.cli.starting import Beginning, beginning
+    from continualcode.cli.starting import Beginning, beginning, next_one
     from continualcode.core import engine
     from continualcode.core.plugins import Plugins
     from continualcode.core.protocols import UI, EarlyUI
@@ -151,6 +151,7 @@ def run(
     if not named and not script and prompt is None and resume is None and fork is None:
         first_time(workspace or Path())
     begin: Beginning | None = beginning(workspace, resume=resume, fork=fork, log=log_path)
+    before: Path | None = None  # the log of the session that this one was handed over by
     while begin is not None:
         config = configuration(
             begin.workspace,
@@ -174,7 +175,14 @@ def run(
             resume=begin.resume,
             ui=screen,
         )
-        session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
+        try:
+            session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
+        except ContinualCodeError as error:
+            if before is None:
+                raise
+            click.echo(f"{error}\nBack to the session before.", err=True)
+            begin, before = beginning(None, resume=str(before), fork=None, log=None), None
+            continue
         reason, ending = "failed", "answered"
         try:
             if prompt is None:
@@ -189,5 +197,5 @@ def run(
             session.close(reason)
         if ending != "answered":
             raise click.exceptions.Exit(EXIT_CODES[ending])
-        # /resume ends this session and names the next one
-        begin = beginning(None, resume=session.successor, fork=None, log=None) if session.successor else None
+        begin, before = next_one(session), session.log.path
+        model, named = None, False

@@ -11,6 +11,7 @@ from continualcode.cli.run import configuration, log_folder, new_log
 from continualcode.cli.sessions import meant
 from continualcode.core.errors import UsageError
 from continualcode.core.events import SessionResumed, event_registry
+from continualcode.core.session import Session
 from continualcode.core.sessions import fork as fork_log
 from continualcode.core.sessions import is_held
 from continualcode.core.transcript import Transcript, fold
@@ -47,6 +48,16 @@ def beginning(workspace: Path | None, *, resume: str | None, fork: str | None, l
         _go_back(path, seq, workspace)
     transcript, model = _folded(path)
     return Beginning(workspace or _place(path, transcript), path, True, model)
+
+
+def next_one(session: Session) -> Beginning | None:
+    """What a session that ended by /resume or /model hands over to; None: it just ended."""
+    then = session.successor
+    if then is None:
+        return None
+    if then.log is not None:
+        return beginning(None, resume=then.log, fork=None, log=None)
+    return Beginning(session.workspace.root, None, False, then.model)
 
 
 def _go_back(path: Path, seq: int, workspace: Path | None) -> None:

@@ -55,6 +55,14 @@ MAX_REACTIONS = 8
 operators = structlog.get_logger("continualcode.session")
 
 
+@dataclass(frozen=True)
+class Successor:
+    """The session after this one: the log to resume, or the table `[model]` of a new one in this folder."""
+
+    log: str | None = None
+    model: dict[str, Any] | None = None
+
+
 @dataclass
 class Session:
     """What the engine, the UI and the commands work on. Built by `open_session`."""
@@ -76,8 +84,8 @@ class Session:
     """What the user is told as the session begins; empty: nothing."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: bool = False
-    successor: str | None = None
-    """The session to go on with when this one has ended, as `cc run --resume` takes it."""
+    successor: "Successor | None" = None
+    """What to go on with when this one has ended."""
 
     def append(self, record: R, *, cause: str | None = None, _depth: int = 0) -> R:
         """Make `record` a fact: durable, folded, shown, observed. Returns it as written (with its id)."""

@@ -275,3 +275,11 @@ def _explain(path: str, error: OSError) -> NoReturn:
     if error.errno == errno.ELOOP:
         raise UsageError(f"{path} cannot be used: a link on the way changes while it is opened") from None
     raise UsageError(f"{path} cannot be used: {error.strerror or error}") from None
+
+
+def at_home(path: Path) -> str:
+    """A path as a person writes it: `~/project` for what lies in their home folder."""
+    try:
+        return f"~/{path.absolute().relative_to(Path.home())}"
+    except (ValueError, RuntimeError):  # elsewhere, or there is no home folder
+        return str(path)

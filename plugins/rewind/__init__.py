@@ -25,7 +25,7 @@ from continualcode.core.events import (
 )
 from continualcode.core.protocols import Command
 from continualcode.core.safety_events import BudgetReached
-from continualcode.core.session import Session
+from continualcode.core.session import Session, Successor
 from continualcode.core.sessions import sessions_in
 from continualcode.core.transcript import Transcript
 from continualcode.core.undo_events import (
@@ -80,7 +80,7 @@ def _resume(argument: str, session: Session) -> str:
         return "\n".join(lines) or "There is no other session of this project."
     if argument not in others:
         raise UsageError(f"no other session {argument!r} of this project; {nearest(argument, others)}")
-    session.successor = others[argument].path
+    session.successor = Successor(log=others[argument].path)
     session.close("resumed another session")
     return f"Ended: {session.log.path}"
 

@@ -21,7 +21,7 @@ from continualcode.core.events import PromptSubmitted, SessionStarted, event_reg
 from continualcode.core.plugins import Plugins
 from continualcode.core.replay import Replayer, trainers_of
 from continualcode.core.review import Answer
-from continualcode.core.session import Session
+from continualcode.core.session import Session, Successor
 from continualcode.core.sessions import sessions_in
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import merge, read, verify
@@ -248,7 +248,7 @@ def test_slash_resume_hands_over_to_another_session(project: Path, tmp_path: Pat
     second = open_scripted(project, log=tmp_path / "second.jsonl", ui=ui)
     engine.run(second)
     assert "the first" in ui.messages[0] and "Allowed: first" in ui.messages[1]
-    assert (second.ended, second.successor) == (True, str(tmp_path / "first.jsonl"))
+    assert (second.ended, second.successor) == (True, Successor(log=str(tmp_path / "first.jsonl")))
     assert ui.inputs == ["never typed"]
 
 

@@ -244,3 +244,18 @@ def test_slash_mode_changes_what_runs_unasked_and_the_status_line(terminal: "Sta
     screen.sees(r"allowed by mode:reads[\s\S]*● write[\s\S]*y allow")
     screen.keys("y")
     leave(screen)
+
+
+def test_slash_model_goes_on_with_another_one_and_comes_back_where_it_cannot_be_had(
+    terminal: "Start", tmp_path: Path
+) -> None:
+    screen = terminal(["first"], **SLOW)
+    screen.keys("/model broken:\r")
+    screen.sees(r"this model cannot be had[\s\S]*Back to the session before\.[\s\S]*resumed[\s\S]*\n>\n")
+    (tmp_path / "other.jsonl").write_text("the other speaks\n")
+    screen.keys(f"/model slow:{tmp_path}/other.jsonl\r")
+    screen.sees(r"trains[\s\S]*commands:[\s\S]*\n>\n")
+    screen.keys("go\r")
+    screen.sees("the other speaks")
+    leave(screen)
+    assert [ended["reason"] for ended in screen.records("session_ended")] == ["another model"] * 2

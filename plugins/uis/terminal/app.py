@@ -27,7 +27,7 @@ from continualcode.plugins.uis.terminal.diff import preview
 from continualcode.plugins.uis.terminal.lines import Back, Lines
 from continualcode.plugins.uis.terminal.live import Activity
 from continualcode.plugins.uis.terminal.loading import Loading
-from continualcode.plugins.uis.terminal.render import clean
+from continualcode.plugins.uis.terminal.render import Rows, clean
 from continualcode.plugins.uis.terminal.show import Show
 from continualcode.plugins.uis.terminal.status import fit, parts
 from continualcode.plugins.uis.terminal.theme import Theme
@@ -180,7 +180,7 @@ class TerminalUI:
 
     def message(self, text: str) -> None:
         """A command's answer, or an error."""
-        self._show.say(text)
+        self._show.say(Rows(text))
 
     # -- A question -----------------------------------------------------------------------------------
 

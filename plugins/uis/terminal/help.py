@@ -9,20 +9,9 @@ from rich.text import Text
 from continualcode.core.protocols import Command
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "learning": ("metrics", "note", "undo", "redo", "wrong", "good"),
-    "permissions": ("rules", "mode", "sandbox", "tools"),
-    "this session": (
-        "model",
-        "log",
-        "sessions",
-        "resume",
-        "fork",
-        "tree",
-        "compact",
-        "clear",
-        "help",
-        "quit",
-    ),
+    "learning": ("metrics", "note", "wrong", "undo", "redo"),
+    "permissions": ("rules", "mode", "tools"),
+    "this session": ("model", "log", "resume", "compact", "clear", "help", "quit"),
 }
 """Where commands with these names are listed; any other is listed under "more"."""
 

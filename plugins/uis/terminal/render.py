@@ -6,7 +6,6 @@ title or hide a line. Nothing of theirs reaches the terminal as anything but vis
 
 import json
 import re
-from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -33,12 +32,29 @@ def clean(text: str) -> str:
     return _HIDDEN.sub(lambda m: ascii(m[0])[1:-1], text.replace("\r\n", "\n"))
 
 
-def at_home(path: Path) -> str:
-    """A path as a person writes it: `~/project` for what lies in their home folder."""
-    try:
-        return f"~/{path.absolute().relative_to(Path.home())}"
-    except (ValueError, RuntimeError):  # elsewhere, or there is no home folder
-        return str(path)
+class Rows:
+    """Lines such as `name  what it is`: what wraps goes on below the second column."""
+
+    def __init__(self, text: str) -> None:
+        self._text = clean(text).expandtabs(4)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self._text.split("\n"):
+            column = _column(line) if options.max_width > 30 else 0
+            rest = Text(line[column:]).wrap(console, options.max_width - column)
+            yield Text("\n").join(
+                Text(f"{' ' * column if row else line[:column]}{part}") for row, part in enumerate(rest)
+            )
+
+
+def _column(line: str) -> int:
+    """Where the last of a line's columns begins that is in its first part; 0 where there is but one.
+
+    >>> _column("* ask      only what"), _column("just words"), _column("    indented")
+    (11, 0, 4)
+    """
+    ends = [found.end() for found in re.finditer(r"(?:^ +| {2,})(?=\S)", line)]
+    return max((end for end in ends if end <= 24), default=0)
 
 
 def output(text: str, *, style: str = "") -> RenderableType:

@@ -25,12 +25,13 @@ from continualcode.core.events import (
 )
 from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.session import Session
+from continualcode.core.workspace import at_home
 from continualcode.eventlog import Record
 from continualcode.plugins.uis.screen import headline
 from continualcode.plugins.uis.terminal import credit
 from continualcode.plugins.uis.terminal.diff import is_diff, preview
 from continualcode.plugins.uis.terminal.live import Activity
-from continualcode.plugins.uis.terminal.render import at_home, clean, markdown, output
+from continualcode.plugins.uis.terminal.render import clean, markdown, output
 from continualcode.plugins.uis.terminal.status import count
 from continualcode.plugins.uis.terminal.theme import Theme
 

@@ -4,11 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from continualcode import hookimpl
+from continualcode.core.data import ToolSpec
+from continualcode.core.decisions import decided, in_words
 from continualcode.core.errors import UsageError, nearest
-from continualcode.core.events import ContextCleared, NoteGiven, RuleRemoved, UpdateApplied
+from continualcode.core.events import ContextCleared, NoteGiven, RuleRemoved, event_registry
 from continualcode.core.protocols import Command
 from continualcode.core.review import grants
 from continualcode.core.session import Session
+from continualcode.core.workspace import at_home
+from continualcode.eventlog import read
+from continualcode.plugins.commands.metrics import metrics
+from continualcode.plugins.commands.model import model
+
+LAST_DECISIONS = 10
 
 
 @dataclass(frozen=True)
@@ -29,29 +37,6 @@ def help_(argument: str, session: Session) -> str:
     width = max(len(name) for name in session.commands)
     lines = [f"/{name:<{width}}  {session.commands[name].help}" for name in sorted(session.commands)]
     return "\n".join([*lines, "Anything else is said to the model. At a question: y, a, n WHY, e, s, !NOTE."])
-
-
-def metrics(argument: str, session: Session) -> str:
-    """What the session has done so far, and what it learned last."""
-    seen = session.transcript
-    tokens = sum(len(s.token_ids) // 4 for s in seen.samples.values())
-    seconds = sum(s.decode_seconds for s in seen.samples.values())
-    denied = sum(d.verdict == "deny" for d in seen.decisions.values())
-    updates = [o for o in seen.outcomes.values() if isinstance(o, UpdateApplied)]
-    lines = [
-        f"samples      {len(seen.samples)}, {tokens} tokens"
-        + (f", {tokens / seconds:.1f} a second" if seconds else ""),
-        f"calls        {len(seen.decisions)} decided, {denied} denied",
-        f"corrections  {len(seen.corrections)}, {len(seen.pending())} not learned yet",
-        f"updates      {len(updates)} applied, {len(seen.outcomes) - len(updates)} failed",
-        f"weights      {session.policy.weights()[:12]}",
-    ]
-    if updates:
-        before, after = updates[-1].divergence
-        lines.append(
-            f"last update  divergence {before:.4f} → {after:.4f} nats a token in {updates[-1].steps} steps"
-        )
-    return "\n".join(lines)
 
 
 def note(argument: str, session: Session) -> str:
@@ -91,20 +76,25 @@ def quit_(argument: str, session: Session) -> str:
 
 
 def tools(argument: str, session: Session) -> str:
-    """The tools, with what they are for."""
-    return "\n".join(f"{t.spec.name:<12}{t.spec.description}" for t in session.tools.values())
+    """The tools, with what they are for and how far they reach."""
+    return "\n".join(f"{t.spec.name:<12}{t.spec.description}{_reach(t.spec)}" for t in session.tools.values())
+
+
+def _reach(spec: ToolSpec) -> str:
+    if spec.ends_turn:
+        return ""
+    return " (only looks)" if spec.reads_only else "" if spec.confined else " (may leave the workspace)"
 
 
 def log(argument: str, session: Session) -> str:
-    """Where the log is."""
-    return f"{session.log.path}, {session.log.next_seq} events"
-
-
-def model(argument: str, session: Session) -> str:
-    """Which model this is."""
-    info = session.policy.model
-    adapter = f"LoRA rank {info.adapter.rank}"
-    return f"{info.name}, base {info.base[:12]}, {adapter}, {info.dtype}, context {info.context}"
+    """Where the log is, and the last decisions in it; `all` of them."""
+    if argument not in ("", "all"):
+        raise UsageError(f"/log {argument}: give nothing, or: all")
+    made = decided(read(session.log.path, event_registry(session.plugins.event_types())))
+    shown = made if argument else made[-LAST_DECISIONS:]
+    more = f" (of {len(made)}; /log all)" if len(shown) < len(made) else ""
+    head = f"{at_home(session.log.path)}, {session.log.next_seq} events"
+    return "\n".join([head, f"decisions{more}:" if made else "Nothing was decided yet.", *in_words(shown)])
 
 
 @hookimpl
@@ -116,8 +106,8 @@ def register_commands() -> list[Command]:
         Simple("note", "say something in passing: /note TEXT", note),
         Simple("rules", "calls that are always allowed; /rules remove ID", rules),
         Simple("tools", "what the model can call", tools),
-        Simple("model", "which model this is", model),
-        Simple("log", "where the log is", log),
+        Simple("model", "which model this is; /model NAME begins a session with another one", model),
+        Simple("log", "where the log is, and who decided what", log),
         Simple("clear", "start the conversation anew; weights stay", clear),
         Simple("quit", "end the session", quit_),
     ]
