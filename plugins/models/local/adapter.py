@@ -10,7 +10,7 @@ untrained adapter depend on the machine and on whoever drew before.
 import hashlib
 import math
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from continualcode.core.data import AdapterSpec
-from continualcode.plugins.models.local.packing import Packed, Reading
+from continualcode.plugins.models.local.packing import Packed
 
 Factors: TypeAlias = dict[str, Tensor]
 """Adapter tensors by name. Names that differ in `lora_A` and `lora_B` only are the factors of one layer."""
@@ -59,16 +59,6 @@ class Adapter:
     def reads(self, prompt: Sequence[int]) -> int:
         """How many tokens of `prompt`, from its start, the adapter does not act on."""
         return 0 if self.spec.acts_on == "all" else max(0, len(prompt) - max(1, len(self.header)))
-
-    def reading(self, prompts: Iterable[Sequence[int]]) -> Reading:
-        """What the base model makes of the parts of `prompts` that the adapter does not act on."""
-        packed, ends = Packed(), dict[tuple[int, ...], int]()
-        for prompt in prompts:
-            path = packed.add(prompt[: self.reads(prompt)])
-            ends[tuple(prompt)] = path[-1] if path else -1
-        with self.disabled():
-            packed.read(self.model, self._device)
-        return Reading(packed, ends)
 
     def logits(self, packed: Packed, at: Sequence[int]) -> Tensor:
         """The model's next-token logits after the nodes `at` of packed sequences: [len(at), V]."""

@@ -36,11 +36,10 @@ def probabilities(
     codec: Codec,
     constraint: Constraint,
     prefix: Prefix,
-    reads: int,
 ) -> dict[str, float]:
     """P(the turn begins as a call of that tool), for each of `tools` by name, after `prompt_ids`.
 
-    reads: how many tokens of the prompt the adapter does not act on.
+    prefix: was started with the prompt.
     """
     computed: dict[tuple[int, ...], Tensor] = {}
     result: dict[str, float] = {}
@@ -50,7 +49,7 @@ def probabilities(
         if missing:
             # From the first that is missing: a choice's beginning is part of the next one's.
             wanted = range(len(missing[0]), len(missing[-1]) + 1)
-            rows = prefix.logits([*prompt_ids, *missing[-1]], reads, last=len(wanted))
+            rows = prefix.logits([*prompt_ids, *missing[-1]], last=len(wanted))
             computed |= {missing[-1][:length]: row for length, row in zip(wanted, rows, strict=True)}
         if choices is None:
             result[tool] = 0.0

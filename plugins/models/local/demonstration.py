@@ -9,19 +9,23 @@ what the grammar forces goes into both unseen (see `sampler`). What is drawn is 
 and weights, to the last bit: a log without some other correction has the same demonstrations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from continualcode.core.data import Sample, StopReason
 from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local import objectives
+from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
-from continualcode.plugins.models.local.prefix import Prefix
+from continualcode.plugins.models.local.prefix import Prefix, split
 
 
 class Demonstrator:
     """Draws demonstrations. `told` and `neutral` keep the two sequences' keys and values between calls."""
 
-    def __init__(self, told: Prefix, neutral: Prefix, codec: Codec, constraint: Constraint) -> None:
+    def __init__(
+        self, adapter: Adapter, told: Prefix, neutral: Prefix, codec: Codec, constraint: Constraint
+    ) -> None:
+        self._adapter = adapter
         self._codec = codec
         self._told = told
         self._neutral = neutral
@@ -36,18 +40,11 @@ class Demonstrator:
         guidance: float,
         max_tokens: int,
         weights: str,
-        reads: Callable[[Sequence[int]], int],
     ) -> Sample:
-        """At most `max_tokens` tokens, the end token included if it came; `weights` names those in force.
-
-        reads: how many tokens of a prompt the adapter does not act on.
-        """
-        read, read_neutral = reads(teacher_ids), reads(neutral_ids)
-        self._told.use(weights)
-        self._told.restart(teacher_ids[:-1], read)
+        """At most `max_tokens` tokens, the end token included if it came, by the weights of that digest."""
+        self._told.start(teacher_ids, split(self._adapter, teacher_ids, weights))
         if guidance != 1.0:
-            self._neutral.use(weights)
-            self._neutral.restart(neutral_ids[:-1], read_neutral)
+            self._neutral.start(neutral_ids, split(self._adapter, neutral_ids, weights))
         walk = self._constraint.walk(grammar)
         ids: list[int] = []
         logprobs: list[float] = []
@@ -59,11 +56,9 @@ class Demonstrator:
                 logprobs.append(0.0)
             if forced:
                 continue
-            teacher = scores(self._told.logits([*teacher_ids, *ids], read)[0], allowed, 1.0)[None]
+            teacher = scores(self._told.logits([*teacher_ids, *ids])[0], allowed, 1.0)[None]
             if guidance != 1.0:
-                neutral = scores(self._neutral.logits([*neutral_ids, *ids], read_neutral)[0], allowed, 1.0)[
-                    None
-                ]
+                neutral = scores(self._neutral.logits([*neutral_ids, *ids])[0], allowed, 1.0)[None]
                 teacher = objectives.guided(teacher, neutral, guidance)
             token = int(teacher[0].argmax())
             walk.take(token)

@@ -10,7 +10,7 @@ weights, and the promises around it:
 - What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
-What the adapter does not act on (`Adapter.reads`) the base model reads, once an update. With an adapter that
+What the adapter does not act on (`Adapter.reads`) the base model reads, once (`pieces`). With an adapter that
 acts on all tokens every step computes everything, and the gradient goes through the prompt.
 """
 
@@ -29,6 +29,7 @@ from continualcode.plugins.models.local import objectives, weighing
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 from continualcode.plugins.models.local.constraint import unpacked
 from continualcode.plugins.models.local.packing import Reading
+from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import (
     Row,
     blaming,
@@ -85,8 +86,15 @@ class Snapshot:
 class Learner:
     """Trains one adapter. Not thread-safe; nothing else may use the model during a call."""
 
-    def __init__(self, adapter: Adapter, constraint: Constraint, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        constraint: Constraint,
+        prefix: Prefix,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._adapter = adapter
+        self._prefix = prefix
         self._constraint = constraint
         self._device = torch.device(device)
         self._adamw: torch.optim.AdamW | None = None
@@ -108,7 +116,7 @@ class Learner:
         told = weighing.in_report(examples, counts, objective)
         advantages = weighing.advantages(examples)
         with blaming(examples):
-            reading = self._adapter.reading(ids for e in examples for ids in prompts(e))
+            reading = self._prefix.reading(ids for e in examples for ids in prompts(e))
         teachers = self._teachers(examples, [free for free, _ in masks], reading, objective)
         rows: list[Row] = []
         for number, example in enumerate(examples):

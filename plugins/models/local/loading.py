@@ -17,6 +17,8 @@ from continualcode.core.data import AdapterSpec
 from continualcode.core.errors import ConfigError, ModelUnavailable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LEAST_READ = 512 * 2**20
+"""Bytes that what was read may always take: 20 thousand tokens of Qwen2.5 0.5B in float32."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "llguidance")
 
 
@@ -105,6 +107,12 @@ def load(name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> t
     if not getattr(tokenizer, "is_fast", False):
         raise ModelUnavailable(f"{name}: its tokenizer has no tokenizer.json; grammars need a fast tokenizer")
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def room_for_pieces(model: Any) -> int:
+    """How many bytes what was read may take: half of what the weights take, but at least `LEAST_READ`."""
+    weights: int = sum(weight.nbytes for weight in model.parameters())
+    return max(LEAST_READ, weights // 2)
 
 
 def header(tokenizer: Any) -> tuple[int, ...]:

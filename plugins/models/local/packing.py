@@ -15,22 +15,25 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from continualcode.plugins.models.local.pieces import Layers
 
 
 @dataclass
 class Packed:
     """A trie of token sequences. `add` sequences, then ask for the `logits` after some of their tokens.
 
-    The first nodes may have been read already (see `onward`): `past` has their keys and values, a pair of
-    [1, heads, nodes, width] a layer.
+    The first nodes may have been read already (see `after`): `past` has their keys and values.
     """
 
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
-    past: tuple[tuple[Tensor, Tensor], ...] = ()
+    past: Layers = ()
     _read: int = 0
     _children: dict[tuple[int, int], int] = field(default_factory=dict)
+    _ancestors: dict[int, Tensor] = field(default_factory=dict)
 
     def add(self, ids: Sequence[int], after: int = -1) -> list[int]:
         """Lay a sequence into the trie, behind the node `after` (-1: at the root); the node of each token."""
@@ -47,17 +50,28 @@ class Packed:
             at = node
         return path
 
-    @torch.no_grad()
-    def read(self, model: Any, device: torch.device) -> None:
-        """Compute keys and values of all nodes, as the model is now."""
-        if self.tokens:
-            cache = DynamicCache()
-            self._forward(model, cache, [len(self.tokens) - 1], device)
-            self.past = tuple((layer.keys, layer.values) for layer in _layers(cache))
+    def after(self, read: Sequence[Layers]) -> "Packed":
+        """A trie that begins with these nodes, all of them read: in runs, their keys and values in order.
+
+        What is added to it shares none of them by itself.
+        """
+        past = tuple(
+            (torch.cat([keys for keys, _ in runs], dim=-2), torch.cat([values for _, values in runs], dim=-2))
+            for runs in zip(*read, strict=True)
+        )
+        return Packed([*self.tokens], [*self.parents], [*self.depths], past, len(self.tokens))
 
     def onward(self) -> "Packed":
-        """A trie that begins with these nodes, as read: what is added to it shares none of them by itself."""
-        return Packed([*self.tokens], [*self.parents], [*self.depths], self.past, len(self.tokens))
+        """The same trie once more, to add to: what was read is not copied."""
+        return Packed(
+            [*self.tokens],
+            [*self.parents],
+            [*self.depths],
+            self.past,
+            self._read,
+            dict(self._children),
+            self._ancestors,
+        )
 
     @classmethod
     def of(cls, ids: Sequence[int]) -> "Packed":
@@ -72,11 +86,20 @@ class Packed:
         for row, parent in enumerate(self.parents[self._read :]):  # parents come before their children
             if parent >= self._read:
                 seen[row] = seen[parent - self._read]
-            while 0 <= parent < self._read:
-                seen[row, parent] = True
-                parent = self.parents[parent]
+            elif parent >= 0:
+                seen[row, self._path(parent)] = True
             seen[row, self._read + row] = True
         return seen
+
+    def _path(self, node: int) -> Tensor:
+        """The node and its ancestors, all of them read: found once for all tries that go on from here."""
+        if node not in self._ancestors:
+            path, at = list[int](), node
+            while at >= 0:
+                path.append(at)
+                at = self.parents[at]
+            self._ancestors[node] = torch.tensor(path)
+        return self._ancestors[node]
 
     def logits(self, model: Any, wanted: Sequence[int], device: torch.device) -> Tensor:
         """Next-token logits [M, V] after the nodes `wanted`, of a causal language model in eval mode.
@@ -84,8 +107,12 @@ class Packed:
         None of them may have been read already.
         """
         cache: Any = DynamicCache() if self.past else None  # a new one each time, as the model adds to it
-        for layer, (keys, values) in enumerate(self.past):
-            cache.update(keys, values, layer)
+        layers: Any = DynamicLayer  # which has no types
+        for keys, values in self.past:
+            layer: Any = layers()
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values  # not by `update`, which would copy them
+            cache.layers.append(layer)
         logits: Tensor = self._forward(model, cache, [node - self._read for node in wanted], device).logits[0]
         return logits
 
@@ -113,10 +140,3 @@ class Reading:
 
     packed: Packed
     ends: dict[tuple[int, ...], int]
-
-
-def _layers(cache: DynamicCache) -> Sequence[Any]:
-    """The layers of a cache, which transformers leaves untyped."""
-    untyped: Any = cache
-    layers: Sequence[Any] = untyped.layers
-    return layers

@@ -3,7 +3,6 @@
 import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,7 +32,8 @@ from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.demonstration import Demonstrator
 from continualcode.plugins.models.local.learner import Batch, Learner, Snapshot
-from continualcode.plugins.models.local.prefix import Prefix
+from continualcode.plugins.models.local.pieces import BASE, Pieces
+from continualcode.plugins.models.local.prefix import Prefix, split
 from continualcode.plugins.models.local.sampler import Sampler
 
 
@@ -53,12 +53,13 @@ class LocalPolicy:
         vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)
         self._adapter = Adapter(model, given.adapter, loading.header(tokenizer))
-        self._learner = Learner(self._adapter, self._constraint, device)
-        self._prefix = Prefix(self._adapter, device)
+        pieces = Pieces(loading.room_for_pieces(model))
+        self._prefix = Prefix(self._adapter, pieces, device)
+        self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
         context = min(given.context, int(model.config.max_position_embeddings))
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
-        pair = Prefix(self._adapter, device), Prefix(self._adapter, device)
-        self._demonstrator = Demonstrator(*pair, codec, self._constraint)
+        neutral = Prefix(self._adapter, pieces, device)
+        self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
         self._weights: str | None = None
         self._stack = loading.fingerprint(device, dtype)
         self._info = ModelInfo(
@@ -134,15 +135,14 @@ class LocalPolicy:
         cancelled: threading.Event | None = None,
     ) -> Sample:
         """Draw one completion; see `sampler.Sampler.sample`."""
-        self._prefix.use(self.weights())
-        return self._sampler.sample(prompt_ids, grammar, params, on_text, cancelled)
+        return self._sampler.sample(prompt_ids, grammar, params, self.weights(), on_text, cancelled)
 
     def tool_probabilities(
         self, prompt_ids: Sequence[int], grammar: str | None, tools: Sequence[ToolSpec]
     ) -> dict[str, float]:
         """P(the turn begins as a call of that tool), by canonical spelling; sums to at most 1."""
-        self._prefix.use(self.weights())
         self._sampler.room(prompt_ids)
+        self._prefix.start(prompt_ids, split(self._adapter, prompt_ids, self.weights()), exact=False)
         return probabilities(
             [tool.name for tool in tools],
             prompt_ids,
@@ -151,7 +151,6 @@ class LocalPolicy:
             codec=self._codec,
             constraint=self._constraint,
             prefix=self._prefix,
-            reads=self._adapter.reads(prompt_ids),
         )
 
     def demonstrate(
@@ -165,17 +164,14 @@ class LocalPolicy:
         max_tokens: int,
     ) -> Sample:
         """What the teacher would do instead; drawn by live weights for a live teacher, else by the base."""
-        live = teacher == "live"
-        with nullcontext() if live else self._adapter.disabled():
-            return self._demonstrator.demonstrate(
-                teacher_ids,
-                neutral_ids,
-                grammar,
-                guidance=guidance,
-                max_tokens=min(max_tokens, self._sampler.room(teacher_ids)),
-                weights=self.weights() if live else "base",
-                reads=self._adapter.reads if live else lambda _: 0,
-            )
+        return self._demonstrator.demonstrate(
+            teacher_ids,
+            neutral_ids,
+            grammar,
+            guidance=guidance,
+            max_tokens=min(max_tokens, self._sampler.room(teacher_ids)),
+            weights=self.weights() if teacher == "live" else BASE,
+        )
 
     # -- Learning ------------------------------------------------------------------------------------
 

@@ -1,13 +1,17 @@
 """The model's scores after a sequence, computed for its new part only.
 
-Keys and values of the last sequence are kept. The next one most often continues it (a token was drawn, a
-turn was added), so only what lies behind the common prefix is computed; what lay beyond it is dropped.
+A sequence has two parts. The first is *read*, in pieces that are kept for others (`pieces`); what comes after
+is *spoken*, token by token or a few at once, and stays here only. With an adapter that acts on completions
+the base model reads, so that what was read stays good whatever is learned.
+
+Keys and values are in one buffer that is written in place: a token costs no copy of those before it, and
+going back is a smaller number.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,131 +19,198 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.packing import Packed, Reading
+from continualcode.plugins.models.local.pieces import BASE, PIECE, Layers, Piece, Pieces
 
 CHUNK = 512
-"""How many tokens one forward pass takes at most: bounds its memory, and the wait until it can be stopped."""
-
-
-PIECE = 64
-"""How many tokens of a restarted sequence are computed, and kept, together."""
+"""How many spoken tokens one forward pass takes at most: bounds its memory, and the wait until it stops."""
 
 
 class Interrupted(Exception):
     """The user's wish to stop was seen between two forward passes."""
 
 
-class Prefix:
-    """One sequence and its keys and values, of a model in eval mode.
+class Split(NamedTuple):
+    """Who computes a sequence: its first `read` tokens `reader`, the others `speaker`: digests, or BASE."""
 
-    The first `reads` tokens of a sequence are those that the adapter does not act on: their keys and values
-    hold whatever is learned.
+    read: int
+    reader: str
+    speaker: str
+
+
+def split(adapter: Adapter, prompt: Sequence[int], weights: str) -> Split:
+    """How `prompt` and a completion of it are computed where these weights answer; BASE: the base model."""
+    if weights == BASE or adapter.spec.acts_on == "all":
+        return Split(max(0, len(prompt) - 1), weights, weights)
+    return Split(adapter.reads(prompt), BASE, weights)
+
+
+class Prefix:
+    """One sequence and its keys and values, of a model in eval mode; several may share `pieces`.
 
     `computed` counts the tokens that were given to the model, over the life of this object.
     """
 
-    def __init__(self, adapter: Adapter, device: torch.device) -> None:
+    def __init__(self, adapter: Adapter, pieces: Pieces, device: torch.device) -> None:
         self.computed = 0
         self._adapter = adapter
-        self._reads = 0
+        self._pieces = pieces
         self._device = device
-        self._weights = ""
+        self._split = Split(0, "", "")
         self._ids: list[int] = []
-        self._pieces = 0  # how many tokens at the start were computed in whole pieces (see `restart`)
-        self._cache = DynamicCache()
-
-    def use(self, weights: str) -> None:
-        """The model now has the weights with this digest: what others computed is dropped."""
-        if weights != self._weights:
-            self._weights = weights
-            self._keep(self._reads)
+        self._exact = 0  # how many tokens at the start are as if read in pieces
+        self._buffer = Buffer()
 
     @torch.no_grad()
-    def logits(
-        self, ids: Sequence[int], reads: int, last: int = 1, cancelled: threading.Event | None = None
-    ) -> Tensor:
-        """Next-token logits [last, V] after each of the `last` last tokens of `ids`; reads + last ≤ len(ids).
+    def start(
+        self,
+        ids: Sequence[int],
+        split: Split,
+        cancelled: threading.Event | None = None,
+        *,
+        exact: bool = True,
+    ) -> None:
+        """Read the part of the sequence `ids` that is read; forget what was spoken after another one.
 
-        Raises Interrupted where `cancelled` was set; that, Ctrl-C and out-of-memory leave what is kept
-        usable.
+        What comes after does not depend on earlier sequences, to the bit. Not `exact`: where reader and
+        speaker are the same, what was spoken may count as read, though not in pieces. Raises Interrupted.
         """
-        wanted = list(ids)
-        self._begin(wanted, reads, len(wanted) - last)
-        rows: list[Tensor] = []
-        missing = last
-        while len(self._ids) < len(wanted):
+        wanted, before = list(ids[: split.read]), self._split
+        same = common(self._ids, wanted)
+        one_voice = split.reader == split.speaker == before.reader == before.speaker
+        self._split = split
+        if one_voice and not exact and same > self._pieces.known(split.reader, wanted) + PIECE:
+            self._keep(same)  # the rest is computed when it is asked for
+            return
+        mine = min(same, self._exact) if split.reader == before.reader else 0
+        self._keep(mine if mine == self._exact == len(wanted) else mine // PIECE * PIECE)
+        at = self._pieces.root(split.reader)
+        for start in range(0, len(wanted), PIECE):
             if cancelled is not None and cancelled.is_set():
                 raise Interrupted
-            piece = self._next(wanted, CHUNK)
-            after = len(wanted) - len(self._ids) - len(piece)  # tokens still to come
-            rows.append(self._forward(piece, max(0, missing - after)))
+            at = self._piece(at, start, wanted[start : start + PIECE])
+        self._pieces.used(at)
+
+    def _piece(self, before: Piece, start: int, ids: list[int]) -> Piece:
+        """Go on with one piece that begins at token `start`: it is here, or kept, or computed now."""
+        piece, end = before.after.get(tuple(ids)), start + len(ids)
+        if end > len(self._ids):
+            if piece is None:
+                self._forward(ids, self._split.reader, 1)
+            else:
+                self._buffer.write(start, piece.layers)
+                self._ids += ids
+        self._exact = max(self._exact, end)
+        return piece or self._pieces.add(before, ids, self._buffer.copied(start, end))
+
+    @torch.no_grad()
+    def logits(self, ids: Sequence[int], last: int = 1, cancelled: threading.Event | None = None) -> Tensor:
+        """Next-token logits [last, V] after each of the `last` last tokens of `ids`.
+
+        `ids` begins with what was started, and the tokens asked for come after what is read. Raises
+        Interrupted where `cancelled` was set; that, Ctrl-C and out-of-memory leave what is kept usable.
+        """
+        wanted = list(ids)
+        self._keep(min(common(self._ids, wanted), len(wanted) - last))
+        rows: list[Tensor] = []
+        missing = last
+        while (at := len(self._ids)) < len(wanted):
+            if cancelled is not None and cancelled.is_set():
+                raise Interrupted
+            piece = wanted[at : at + CHUNK]
+            after = len(wanted) - at - len(piece)  # tokens still to come
+            rows.append(self._forward(piece, self._split.speaker, max(0, missing - after)))
             missing -= len(rows[-1])
         return torch.cat(rows)
 
-    @torch.no_grad()
-    def restart(self, ids: Sequence[int], reads: int) -> None:
-        """Begin a sequence with `ids`, such that what follows does not depend on earlier ones, to the bit.
+    def reading(self, prompts: Iterable[Sequence[int]]) -> Reading:
+        """What the base model makes of the parts of `prompts` that the adapter does not act on."""
+        packed, ends, read = Packed(), dict[tuple[int, ...], int](), list[Layers]()
+        for prompt in prompts:
+            count, known = self._adapter.reads(prompt), len(packed.tokens)
+            path = packed.add(prompt[:count])
+            ends[tuple(prompt)] = path[-1] if path else -1
+            if new := len(packed.tokens) - known:  # they are the last of the path: a branch has no way back
+                self.start(prompt, Split(count, BASE, BASE))
+                read.append(self._buffer.copied(count - new, count))
+        return Reading(packed.after(read), ends)
 
-        How tokens are split over forward passes changes the last bits of their keys and values. So they are
-        computed in pieces of `PIECE` counted from the start, and only such whole pieces are kept from before.
-        """
-        wanted = list(ids)
-        self._begin(wanted, reads, self._pieces)
-        self._keep(len(self._ids) // PIECE * PIECE)
-        while len(self._ids) < len(wanted):
-            self._forward(self._next(wanted, PIECE), 1)
-        self._pieces = (min(reads, len(wanted)) or len(wanted)) // PIECE * PIECE
-
-    def _begin(self, wanted: list[int], reads: int, most: int) -> None:
-        """Keep what is the same for the sequence `wanted`, but at most `most` tokens."""
-        same = common(self._ids, wanted)
-        if reads != self._reads:
-            same = min(same, reads, self._reads)
-        self._keep(min(same, most))
-        self._reads = reads
-
-    def _next(self, wanted: list[int], most: int) -> list[int]:
-        """The next at most `most` tokens of `wanted`: only read, or none of them."""
-        at = len(self._ids)
-        return wanted[at : min(at + most, self._reads) if at < self._reads else at + most]
-
-    def _forward(self, piece: list[int], last: int) -> Tensor:
+    def _forward(self, piece: list[int], weights: str, last: int) -> Tensor:
         """Add `piece` to the sequence; the logits [last, V] after its last tokens."""
-        before = len(self._ids)
-        try:
-            with self._adapter.disabled() if before < self._reads else nullcontext():
-                out = self._adapter.model(
-                    input_ids=torch.tensor([piece], dtype=torch.long, device=self._device),
-                    past_key_values=self._cache,
-                    use_cache=True,
-                    # An index tensor, as the number 0 would mean all of them.
-                    logits_to_keep=torch.arange(len(piece) - last, len(piece), device=self._device),
-                )
-        except BaseException:  # Ctrl-C as well: some layers have the piece, some have not
-            self._ids = [*self._ids, *piece]
-            self._keep(before)
-            raise
+        self._buffer.kept = len(self._ids)
+        with self._adapter.disabled() if weights == BASE else nullcontext():
+            out = self._adapter.model(
+                input_ids=torch.tensor([piece], dtype=torch.long, device=self._device),
+                past_key_values=self._buffer.cache,
+                use_cache=True,
+                # An index tensor, as the number 0 would mean all of them.
+                logits_to_keep=torch.arange(len(piece) - last, len(piece), device=self._device),
+            )
         self._ids += piece
         self.computed += len(piece)
         logits: Tensor = out.logits[0]
         return logits
 
     def _keep(self, count: int) -> None:
-        """Go back to the first `count` tokens."""
-        if count >= len(self._ids):
-            return
-        self._ids = self._ids[:count]
-        self._pieces = min(self._pieces, count)
-        if not count:
-            self._cache = DynamicCache()
-            return
-        for layer in cast(
-            "list[DynamicLayer]", self._cache.layers
-        ):  # made without a config, it has no others
-            # Not `crop`, which takes away a number of tokens: after an interrupt layers differ in length, and
-            # keys from values.
-            if layer.keys is not None and layer.values is not None:
-                layer.keys = layer.keys[..., :count, :]
-                layer.values = layer.values[..., :count, :]
+        """Go back to the first `count` tokens, if there are more."""
+        del self._ids[count:]
+        self._exact = min(self._exact, count)
+
+
+class Buffer:
+    """Room for keys and values, as a cache of transformers; `kept`: how many tokens of it count."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.cache = DynamicCache()
+        # A layer is made when the model first comes to it.
+        self.cache.layer_class_to_replicate = lambda: BufferLayer(self)  # type: ignore[assignment]  # is called
+
+    def write(self, start: int, layers: Layers) -> None:
+        """Put keys and values at the tokens from `start` on."""
+        self.kept = start
+        for number, (keys, values) in enumerate(layers):
+            self.cache.update(keys, values, number)
+
+    def copied(self, start: int, end: int) -> Layers:
+        """Keys and values of the tokens from `start` to `end`."""
+        layers: Any = self.cache.layers
+        return tuple(
+            (one.keys[..., start:end, :].clone(), one.values[..., start:end, :].clone()) for one in layers
+        )
+
+
+class BufferLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # says its base, which has no types
+    """One layer of a buffer: keys and values [1, heads, room, width]."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self._buffer = buffer
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Put what is new behind what is kept; all of it."""
+        start, end = self._buffer.kept, self._buffer.kept + key_states.shape[-2]
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.keys = _with_room(self.keys, key_states, start, end)
+        self.values = _with_room(self.values, value_states, start, end)
+        self.keys[..., start:end, :] = key_states
+        self.values[..., start:end, :] = value_states
+        return self.keys[..., :end, :], self.values[..., :end, :]
+
+    def get_seq_length(self) -> int:
+        """How many tokens the next ones come after."""
+        return self._buffer.kept
+
+
+def _with_room(held: Tensor | None, new: Tensor, start: int, end: int) -> Tensor:
+    """`held`, or a longer copy of it, with room for `end` tokens."""
+    if held is not None and held.dim() == new.dim() and held.shape[-2] >= end:
+        return held
+    longer = new.new_empty((*new.shape[:-2], max(512, end + end // 2), new.shape[-1]))
+    if held is not None and start:
+        longer[..., :start, :] = held[..., :start, :]
+    return longer
 
 
 def common(one: list[int], other: list[int]) -> int:

@@ -19,7 +19,7 @@ from continualcode.core.errors import UsageError
 from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
-from continualcode.plugins.models.local.prefix import Interrupted, Prefix
+from continualcode.plugins.models.local.prefix import Interrupted, Prefix, split
 
 BROKEN = "\ufffd"
 """What bytes that are no whole character decode to."""
@@ -42,15 +42,16 @@ class Sampler:
         prompt_ids: Sequence[int],
         grammar: str | None,
         params: SamplingParams,
+        weights: str,
         on_text: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Sample:
-        """Draw one completion; same seed, same weights, same prompt and same kept prefix: same tokens.
+        """Draw one completion by the weights of that digest; same seed, prompt and kept prefix: same tokens.
 
         Its ids hold the end token if it came to its end; its text does not. `on_text` gets the text in
         pieces of whole characters, which joined are the sample's text.
         """
-        most, reads = min(params.max_tokens, self.room(prompt_ids)), self._adapter.reads(prompt_ids)
+        most, parts = min(params.max_tokens, self.room(prompt_ids)), split(self._adapter, prompt_ids, weights)
         generator = torch.Generator().manual_seed(params.seed)
         walk = self._constraint.walk(grammar)
         stream = Stream(self._codec, on_text)
@@ -59,6 +60,7 @@ class Sampler:
         started, prefilled = time.perf_counter(), None
         stop: StopReason = "length"
         try:
+            self._prefix.start(prompt_ids, parts, cancelled, exact=False)
             while len(ids) < most and not walk.ended:
                 forced, allowed = walk.step()
                 for token in forced[: most - len(ids)]:
@@ -66,7 +68,7 @@ class Sampler:
                     ids.append(token)
                     logprobs.append(0.0)
                 if not forced:
-                    logits = self._prefix.logits([*prompt_ids, *ids], reads, cancelled=cancelled)
+                    logits = self._prefix.logits([*prompt_ids, *ids], cancelled=cancelled)
                     prefilled = prefilled or time.perf_counter()
                     token, logprob = draw(logits[0], allowed, params.temperature, generator)
                     walk.take(token)

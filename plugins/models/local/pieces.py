@@ -1,0 +1,90 @@
+"""What was read of token sequences, kept for whoever reads the same again: turns, retries, undo, updates.
+
+A tree over token ids, a root for each weights by digest. Its nodes are *pieces*: keys and values of up to
+`PIECE` tokens, counted from the start of the sequence, computed in one forward pass after those before.
+How tokens are split over passes changes the last bits of their keys and values; in pieces they are a
+function of weights and ids alone, so what comes from here is to the bit what reading anew would give, and
+the digest of an update does not depend on what was read earlier. Only whole pieces have others after them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor
+
+PIECE = 64
+"""How many tokens are read, and kept, together."""
+
+BASE = "base"
+"""The name of the base model's weights: the adapter off."""
+
+Layers: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values [1, heads, tokens, width] of each layer."""
+
+
+@dataclass(eq=False)
+class Piece:
+    """One piece and those known to come after it, by their ids; a root has no tokens."""
+
+    before: "Piece | None"
+    ids: tuple[int, ...]
+    layers: Layers
+    after: dict[tuple[int, ...], "Piece"] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """What its keys and values take."""
+        return sum(tensor.nbytes for pair in self.layers for tensor in pair)
+
+
+class Pieces:
+    """The tree. Holds at most `most` bytes: what was used longest ago goes, the ends of sequences first."""
+
+    def __init__(self, most: int) -> None:
+        self.bytes = 0
+        self._most = most
+        self._roots: dict[str, Piece] = {}
+        self._by_use: OrderedDict[Piece, None] = OrderedDict()
+
+    def root(self, weights: str) -> Piece:
+        """Where the sequences begin that weights of this digest read."""
+        return self._roots.setdefault(weights, Piece(None, (), ()))
+
+    def known(self, weights: str, ids: Sequence[int]) -> int:
+        """How many tokens of a sequence are kept in whole pieces."""
+        at, count = self.root(weights), 0
+        while (piece := at.after.get(tuple(ids[count : count + PIECE]))) and len(piece.ids) == PIECE:
+            at, count = piece, count + PIECE
+        return count
+
+    def add(self, before: Piece, ids: Sequence[int], layers: Layers) -> Piece:
+        """Keep what was computed of `ids` after the whole piece (or root) `before`."""
+        piece = before.after[tuple(ids)] = Piece(before, tuple(ids), layers)
+        self._by_use[piece] = None
+        self.bytes += piece.bytes
+        return piece
+
+    def used(self, last: Piece) -> None:
+        """The sequence that ends with `last` is in use: it goes last. Drops others until the rest fits."""
+        own = set[Piece]()
+        at: Piece | None = last
+        while at is not None and at.before is not None:  # from the end, so that what is oldest is an end
+            own.add(at)
+            if at in self._by_use:
+                self._by_use.move_to_end(at)
+            at = at.before
+        while self.bytes > self._most:
+            oldest = next(iter(self._by_use))
+            if oldest in own:
+                break
+            self._drop(oldest)
+
+    def _drop(self, piece: Piece) -> None:
+        del self._by_use[piece]
+        self.bytes -= piece.bytes
+        if piece.before is not None:
+            del piece.before.after[piece.ids]
+            if not piece.before.after and piece.before.before is None:
+                self._roots = {name: root for name, root in self._roots.items() if root.after}
