@@ -18,7 +18,7 @@ from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Policy, Progress
 from continualcode.core.provenance import hand_out, manifest
 from continualcode.core.replay import trainers_of
-from continualcode.core.retelling import Reteller, Retold, RetoldCorrection
+from continualcode.core.retelling import Reteller, Retold, RetoldCorrection, chosen_trainer
 from continualcode.core.retraining import Changes
 from continualcode.core.session import Session, open_session
 
@@ -68,11 +68,11 @@ def retell(
     log = asked.log or new_log(config, Path(f"{courses[0].name}-on-{policy.model.name.rpartition('/')[2]}"))
     if asked.resume and not log.exists():
         raise UsageError(f"--resume goes on with the log that was begun: name it, --log FILE; {log} is none")
-    trained = [attempt.started for course in courses for attempt in course.attempts]
-    if trained:
-        name, settings = changes.trainer_for(trained[0])
-        config = msgspec.structs.replace(config, trainer={"name": name, **settings})
-    config = msgspec.structs.replace(config, session=msgspec.structs.replace(config.session, train=True))
+    config = msgspec.structs.replace(
+        config,
+        trainer=chosen_trainer(started, changes)[1],
+        session=msgspec.structs.replace(config.session, train=True),
+    )
     policy.reset()
     session = open_session(
         config,
@@ -84,6 +84,8 @@ def retell(
         policy=policy,
     )
     try:
+        if session.notice:
+            session.ui.message(session.notice)
         found = Reteller(courses, session, trainers_of(plugins), changes, progress).run()
         compared = _compared(session, asked.cases, log.stem, progress) if asked.cases else None
         if asked.out is not None:

@@ -38,6 +38,7 @@ from continualcode.core.events import (
     CorrectionsRetold,
     MistakeNotMade,
     SampleTaken,
+    SessionStarted,
     ToolProposed,
     ToolsOffered,
     UpdateApplied,
@@ -45,7 +46,7 @@ from continualcode.core.events import (
     UpdateRejected,
     event_registry,
 )
-from continualcode.core.protocols import Progress, Trainer
+from continualcode.core.protocols import Adaptive, Progress, Trainer
 from continualcode.core.replay import TrainerOf, same_model
 from continualcode.core.retraining import Changes, Weighing
 from continualcode.core.scenes import Scene, scenes
@@ -315,12 +316,28 @@ class Reteller:
         return transcript.grammar if tools == transcript.tools else self._session.policy.grammar(tools)
 
     def _trainer(self, update: Sequence[Scene]) -> Trainer:
-        """That of the logged update, with what is changed."""
-        return self._trainer_of(*self._changes.trainer_for(update[0].attempt.started))
+        """That of the logged update, with what is changed.
+
+        Where it needs what this policy cannot do: with what was chosen for that session, else what suits.
+        """
+        scene, capabilities = update[0], self._session.policy.capabilities
+        name, settings = self._changes.trainer_for(scene.attempt.started)
+        trainer = self._trainer_of(name, settings)
+        if trainer.needs <= capabilities:
+            return trainer
+        trainer = self._trainer_of(*chosen_trainer(scene.started, self._changes))
+        return trainer.suited(capabilities)[0] if isinstance(trainer, Adaptive) else trainer
 
     def _show(self, label: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(label, done, total)
+
+
+def chosen_trainer(started: SessionStarted, changes: Changes) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a session's trainer, as they were chosen for it and are changed now."""
+    chosen: dict[str, Any] = started.config["trainer"]
+    name = changes.trainer or chosen["name"]
+    return name, {**(chosen if name == chosen["name"] else {}), **changes.settings, "name": name}
 
 
 def _outcome_of(correction: str, transcript: Transcript) -> engine.Outcome | None:

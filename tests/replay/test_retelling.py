@@ -10,12 +10,13 @@ import pytest
 
 from continualcode.core.curriculum import Choice, Course
 from continualcode.core.data import Call, Message, ParsedTurn, Sample, StepReport, ToolSpec
-from continualcode.core.errors import UsageError
+from continualcode.core.errors import CapabilityMissing, UsageError
 from continualcode.core.events import (
     CorrectionGiven,
     MistakeNotMade,
     SampleTaken,
     UpdateApplied,
+    UpdateStarted,
     event_registry,
 )
 from continualcode.core.plugins import Plugins
@@ -252,3 +253,21 @@ def test_a_conversation_that_does_not_fit_is_said(whole: Course, retell: Retell)
     assert {(one.outcome, one.why) for one in found.corrections} == {
         ("failed", "the conversation has outgrown the model's context")
     }
+
+
+def test_a_policy_that_can_do_less_is_trained_as_it_can_be(whole: Course, retell: Retell) -> None:
+    """What nobody chose for the logged session is chosen for what this policy can do."""
+    policy = Foreign(writes(4))
+    policy.capabilities -= {"full_distribution", "demonstrations", "guided_teacher"}
+    found = retell([whole], policy)
+    assert [one.outcome for one in found.corrections] == ["learned"] * 4
+    (settings,) = {msgspec.json.encode(u.settings) for u in retell.records(UpdateStarted)}
+    told = json.loads(settings)
+    assert (told["rows"], told["top_k"], told["anchors"], told["rehearsal"]) == ("sample", 20, 0.0, 0.5)
+
+
+def test_what_the_policy_cannot_do_at_all_is_refused_by_name(whole: Course, retell: Retell) -> None:
+    policy = Foreign(writes(4))
+    policy.capabilities -= {"teacher:base"}
+    with pytest.raises(CapabilityMissing, match="teacher:base"):
+        retell([whole], policy)
