@@ -14,6 +14,7 @@ template makes of them depends on the model, and is not in the log as text.
 import importlib
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -34,6 +35,8 @@ from continualcode.eventlog import LogHeader, Record, first_written
 
 Form: TypeAlias = Literal["conversational", "text"]
 Row: TypeAlias = dict[str, Any]
+
+_BATCH = 1000
 
 
 def examples(records: Iterable[Record], header: LogHeader, form: Form) -> Iterator[Row]:
@@ -137,12 +140,28 @@ def _content(message: Message) -> str:
     return message.text or (msgspec.json.encode(message.call).decode() if message.call else "")
 
 
-def write_parquet(rows: Iterable[Row], out: Path) -> int:
-    """The rows as one Parquet file; how many there were. Needs pyarrow."""
+def write_parquet(rows: Iterable[Row], form: Form, out: Path) -> int:
+    """The rows as one Parquet file, written a batch at a time; how many there were. Needs pyarrow."""
     try:
         arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow: pip install pyarrow, or take --format jsonl") from error
-    table = arrow.Table.from_pylist(list(rows))
-    parquet.write_table(table, out)
-    return int(table.num_rows)
+        raise UsageError(
+            "Parquet needs pyarrow: pip install 'continualcode[parquet]', or take --format jsonl"
+        ) from error
+    text = arrow.string()
+    said = text if form == "text" else arrow.list_(arrow.struct({"role": text, "content": text}))
+    schema = arrow.schema({"prompt": said, "completion": said, "label": arrow.bool_()})
+    for name, kind in (
+        ("feedback", text),
+        ("kind", text),
+        ("log", text),
+        ("seq", arrow.int64()),
+        ("sample", text),
+    ):
+        schema = schema.append(arrow.field(name, kind))
+    count, rows = 0, iter(rows)
+    with parquet.ParquetWriter(out, schema) as writer:
+        while batch := list(islice(rows, _BATCH)):
+            writer.write_table(arrow.Table.from_pylist(batch, schema))
+            count += len(batch)
+    return count

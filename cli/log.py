@@ -244,7 +244,7 @@ def export(log: Path, form: export_form.Form, kind: str, out: Path | None, as_js
     if out.exists():
         raise UsageError(f"{out} exists, and nothing is overwritten: give another --out")
     try:
-        count = export_form.write_parquet(rows, out) if kind == "parquet" else _write_lines(rows, out)
+        count = export_form.write_parquet(rows, form, out) if kind == "parquet" else _write_lines(rows, out)
     except BaseException:
         out.unlink(missing_ok=True)  # half of the examples must not pass for all of them
         raise

@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import inspect
 
+from continualcode.eventlog.fields import may_hold
 from continualcode.eventlog.record import Record
 
 CONTENT = msgspec.Meta(extra={"content": True})
@@ -31,7 +32,7 @@ Change = Callable[[str], str]
 @lru_cache(maxsize=256)
 def holds_contents(cls: type[Record]) -> bool:
     """Whether records of this type have anything that can be forgotten."""
-    return _may_hold(inspect.type_info(cls), set())
+    return may_hold(inspect.type_info(cls), _is_content)
 
 
 def texts_in(body: bytes, cls: type[Record]) -> list[str]:
@@ -56,7 +57,7 @@ def changed(body: bytes, cls: type[Record], change: Change) -> bytes:
     kinds = {field.encode_name: field.type for field in info.fields}
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     for name in members.keys() & kinds.keys():
-        if _may_hold(kinds[name], set()):
+        if may_hold(kinds[name], _is_content):
             value = _changed(msgspec.json.decode(members[name]), kinds[name], change)
             members[name] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode({k: v for k, v in members.items() if k not in ("salt", "gone", "of")})
@@ -70,7 +71,7 @@ def _changed(value: Any, kind: inspect.Type, change: Change) -> Any:
         case inspect.Metadata():
             return _changed(value, kind.type, change)
         case inspect.UnionType() if not _is(value, type(None)):
-            held = next((k for k in kind.types if _may_hold(k, set())), None)
+            held = next((k for k in kind.types if may_hold(k, _is_content)), None)
             return value if held is None else _changed(value, held, change)
         case inspect.StructType() if _is(value, dict):
             kinds = {field.encode_name: field.type for field in kind.fields}
@@ -98,25 +99,8 @@ def _is(value: object, kind: type) -> bool:
     return isinstance(value, kind)
 
 
-def _is_content(kind: inspect.Metadata) -> bool:
+def _is_content(kind: inspect.Type) -> bool:
+    if not isinstance(kind, inspect.Metadata):
+        return False
     given = kind.extra  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # declared a bare dict
     return "content" in cast(dict[str, object], given or {})
-
-
-def _may_hold(kind: inspect.Type, seen: set[type]) -> bool:
-    match kind:
-        case inspect.Metadata():
-            return _is_content(kind) or _may_hold(kind.type, seen)
-        case inspect.StructType() if kind.cls not in seen:
-            seen.add(kind.cls)
-            return any(_may_hold(field.type, seen) for field in kind.fields)
-        case inspect.UnionType():
-            return any(_may_hold(member, seen) for member in kind.types)
-        case inspect.TupleType():
-            return any(_may_hold(item, seen) for item in kind.item_types)
-        case inspect.DictType():
-            return _may_hold(kind.value_type, seen)
-        case inspect.CollectionType():
-            return _may_hold(kind.item_type, seen)
-        case _:
-            return False

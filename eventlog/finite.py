@@ -8,6 +8,7 @@ import msgspec
 from msgspec import inspect
 
 from continualcode.eventlog.errors import RecordError
+from continualcode.eventlog.fields import fields_with, is_foreign
 from continualcode.eventlog.record import Record
 
 
@@ -19,32 +20,7 @@ def require_finite(record: Record, field: str) -> None:
 
 def number_fields(cls: type[Record]) -> tuple[str, ...]:
     """The fields of a record type in which a float may stand, at any depth."""
-    info = inspect.type_info(cls)
-    assert isinstance(info, inspect.StructType)
-    return tuple(field.name for field in info.fields if _may_hold(field.type, set()))
-
-
-def _may_hold(kind: inspect.Type, seen: set[type]) -> bool:
-    match kind:
-        case inspect.FloatType() | inspect.AnyType() | inspect.CustomType():
-            return True
-        case inspect.StructType() if kind.cls not in seen:
-            seen.add(kind.cls)
-            return any(_may_hold(field.type, seen) for field in kind.fields)
-        case inspect.UnionType():
-            return any(_may_hold(member, seen) for member in kind.types)
-        case inspect.Metadata():
-            return _may_hold(kind.type, seen)
-        case inspect.TupleType():
-            return any(_may_hold(item, seen) for item in kind.item_types)
-        case inspect.DictType():
-            return _may_hold(kind.value_type, seen)
-        case inspect.CollectionType():
-            return _may_hold(kind.item_type, seen)
-        case inspect.TypedDictType() | inspect.NamedTupleType() | inspect.DataclassType():
-            return True
-        case _:
-            return False
+    return fields_with(cls, lambda kind: isinstance(kind, inspect.FloatType) or is_foreign(kind))
 
 
 def _not_finite(value: Any, where: str) -> Iterator[tuple[str, float]]:

@@ -13,10 +13,13 @@ A caller that tokenises text should redact it first (`Redactor.text`).
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
+from msgspec import inspect
 
+from continualcode.eventlog.fields import fields_with, is_foreign
 from continualcode.eventlog.record import HEADER_FIELDS, Opaque, Record
 
 _NAMES = re.compile(
@@ -103,7 +106,7 @@ class Redactor:
         if isinstance(value, msgspec.Struct):
             changes = {
                 f: new
-                for f in _body_fields(value)
+                for f in _text_fields(type(value))
                 if (new := self._walk(old := getattr(value, f))) is not old
             }
             return msgspec.structs.replace(value, **changes) if changes else value
@@ -120,10 +123,13 @@ class Redactor:
         return value
 
 
-def _body_fields(value: msgspec.Struct) -> tuple[str, ...]:
-    """The fields to search: of a record, not the header, whose ids others refer to."""
-    return (
-        value.__struct_fields__[len(HEADER_FIELDS) :]
-        if isinstance(value, Record)
-        else value.__struct_fields__
+@lru_cache(maxsize=1024)
+def _text_fields(cls: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields that may hold text; of a record not the header's, whose ids others refer to.
+
+    A struct always may: what stands there can be of a subtype with more fields than were declared.
+    """
+    names = fields_with(
+        cls, lambda kind: isinstance(kind, inspect.StrType | inspect.StructType) or is_foreign(kind)
     )
+    return tuple(n for n in names if n not in HEADER_FIELDS) if issubclass(cls, Record) else names

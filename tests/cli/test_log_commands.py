@@ -256,8 +256,11 @@ def test_show_says_where_a_merged_logs_events_were_first(log: Path, tmp_path: Pa
 
 def test_export_writes_parquet(log: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs pyarrow")
-    assert cc("log", "export", log, "--format", "parquet", "--out", tmp_path / "rows.parquet")[0] == 0
-    assert parquet.read_table(tmp_path / "rows.parquet").to_pylist()[0]["label"] is False
+    for form in ("conversational", "text"):
+        out = tmp_path / f"{form}.parquet"
+        rows = cc("log", "export", log, "--form", form)[1].splitlines()
+        assert cc("log", "export", log, "--form", form, "--format", "parquet", "--out", out)[0] == 0
+        assert parquet.read_table(out).to_pylist() == [json.loads(row) for row in rows]
 
 
 def test_an_export_of_a_damaged_log_is_not_silent_and_leaves_no_file(log: Path) -> None:
