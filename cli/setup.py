@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from continualcode.core.config import DEFAULT_MODEL, FILE_NAME
+from continualcode.core.workspace import at_home
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 
 SPEED: Mapping[str, str] = {
@@ -48,7 +49,7 @@ def set_up(user: Path) -> None:
             continue
         break
     file = write(user, chosen)
-    click.echo(f"\n{chosen} it is, in {file}. Another one for once: cc run --model NAME.\n")
+    click.echo(f"\n{chosen} it is, in {at_home(file)}. Another one for once: cc run --model NAME.\n")
 
 
 def screen() -> str:

@@ -31,7 +31,7 @@ EXPECTED = {
 
 GOALS = {"prompt": 1.5, "ready": 5.0}
 
-PROMPT, FIRST_TOKEN = re.compile(rb"> "), re.compile(rb"\b1 tokens?,")
+PROMPT, FIRST_TOKEN = re.compile(rb"\n>"), re.compile(rb"\b1 tokens?,")
 ANSI = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

@@ -55,15 +55,30 @@ def root(tmp_path: Path, home: Path) -> Path:
 
 Do = Callable[..., ToolResult]
 
+NO_SANDBOX = "no sandbox: "
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was skipped is said, whatever the verbosity: nothing tried is no success."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    if missing := [text for text in skipped if NO_SANDBOX in text]:
+        why = missing[0].partition(NO_SANDBOX)[2].removesuffix("')")
+        terminalreporter.write_line(f"{len(missing)} attempts to escape were NOT made: {why}", red=True)
+
 
 @pytest.fixture
 def enclose(root: Path, tmp_path: Path) -> Callable[..., RunContext]:
-    """Makes the context of tools in the sandbox, with options; skips where it cannot work."""
+    """Makes the context of tools in the sandbox, with options; skips where it cannot work.
+
+    With REQUIRE_SANDBOX=1 in the environment that is a failure: for machines that are to have one.
+    """
 
     def make(workspace: Path = root, log: Path = tmp_path / "log.jsonl", **options: object) -> RunContext:
         box = Bubblewrap(workspace, log, SandboxOptions(**options))  # type: ignore[arg-type]  # given by tests
+        if box.missing and os.environ.get("REQUIRE_SANDBOX"):
+            pytest.fail(f"REQUIRE_SANDBOX is set, and there is none: {box.missing}")
         if box.missing:
-            pytest.skip(box.missing)
+            pytest.skip(f"{NO_SANDBOX}{box.missing}")
         return RunContext(Workspace(workspace, log), box)
 
     return make
