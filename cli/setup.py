@@ -4,6 +4,7 @@ Asked only of a person at a terminal, and only where neither flags nor a file na
 """
 
 import json
+import shutil
 import sys
 import textwrap
 import tomllib
@@ -13,7 +14,9 @@ from pathlib import Path
 import click
 
 from continualcode.core.config import DEFAULT_MODEL, FILE_NAME
+from continualcode.core.errors import ModelUnavailable
 from continualcode.core.workspace import at_home
+from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 
 SPEED: Mapping[str, str] = {
@@ -35,7 +38,7 @@ def needed(project: Path, user: Path) -> bool:
 def set_up(user: Path) -> None:
     """Explain, ask, and write the choice to the user's configuration. Ctrl-C writes nothing."""
     names = list(ALIASES)
-    click.echo(screen())
+    click.echo(screen(min(_WIDTH, shutil.get_terminal_size().columns - 1)))
     while True:
         given = str(click.prompt("Number, name or folder", default="1", show_default=True)).strip()
         if given.isdecimal() and 1 <= int(given) <= len(names):
@@ -52,25 +55,31 @@ def set_up(user: Path) -> None:
     click.echo(f"\n{chosen} it is, in {at_home(file)}. Another one for once: cc run --model NAME.\n")
 
 
-def screen() -> str:
-    """The choice, on one screen of 80 by 24."""
-    lines = [
-        "Which model shall work with you? It runs on this machine, and its weights",
-        "learn from your corrections.",
-        "",
-    ]
+def screen(width: int = _WIDTH) -> str:
+    """The choice, on one screen of 80 by 24; on lines of at most `width` characters."""
+    lines = _wrapped(
+        "Which model shall work with you? It runs on this machine, and its weights learn from your "
+        "corrections.",
+        width,
+    )
+    lines.append("")
     for number, alias in enumerate(ALIASES.values(), 1):
         default = " (the default)" if alias.name == DEFAULT_MODEL else ""
-        lines.append(f" {number}  {alias.name}{default}: {_size(alias)}")
+        lines += _wrapped(f" {number}  {alias.name}{default}: {_size(alias)}", width, "    ")
         told = "; ".join(part for part in (alias.what, SPEED.get(alias.name)) if part)
-        lines += textwrap.wrap(told, _WIDTH, initial_indent="    ", subsequent_indent="    ")
-    lines += [
-        "",
-        "Or any Hugging Face id (org/name), or a folder. Speeds: two cores, no GPU.",
-        "These are small: give them clear, small tasks, and correct them; that is what",
-        "they learn from. The model is downloaded once, now. More: cc models list",
-    ]
+        lines += _wrapped(f"    {told}", width, "    ")
+    lines.append("")
+    lines += _wrapped(
+        "Or any Hugging Face id (org/name), or a folder. Speeds: two cores, no GPU. These are small: give "
+        "them clear, small tasks, and correct them; that is what they learn from. A model that is not here "
+        "is downloaded once, now. More: cc models list",
+        width,
+    )
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent)
 
 
 def write(user: Path, model: str) -> Path:
@@ -95,4 +104,13 @@ def _names_model(file: Path) -> bool:
 
 
 def _size(alias: Alias) -> str:
+    if _here(alias):
+        return "already on this machine"
     return f"{alias.bytes / 1e9:.1f} GB to download, {alias.converted / 1e9:.1f} GB on disk"
+
+
+def _here(alias: Alias) -> bool:
+    try:
+        return store.installed(alias.name) is not None
+    except ModelUnavailable:  # what is there cannot be used: it is downloaded again
+        return False
