@@ -178,7 +178,7 @@ def test_a_session_that_was_killed_goes_on_where_it_was(terminal: "Start") -> No
     screen.child.kill(signal.SIGKILL)
     screen.ends()
     again = terminal(["back"], arguments=["--resume", str(screen.log)])
-    again.sees(r"resumed\s+after 1 update")
+    again.sees(r"resumed\s+after 1 update[\s\S]*\n> go\n● write b.txt .*✗\n[\s\S]*came to no answer")
     again.keys("where were we\r")
     again.sees("back")
     leave(again)

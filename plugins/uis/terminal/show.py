@@ -29,6 +29,7 @@ from continualcode.core.workspace import at_home
 from continualcode.eventlog import Record
 from continualcode.plugins.uis.screen import headline
 from continualcode.plugins.uis.terminal import credit
+from continualcode.plugins.uis.terminal.again import where_it_was
 from continualcode.plugins.uis.terminal.diff import is_diff, preview
 from continualcode.plugins.uis.terminal.live import Activity
 from continualcode.plugins.uis.terminal.render import clean, markdown, output
@@ -110,6 +111,9 @@ class Show:
         self.say(
             line.append(clean(f"\nlog: {at_home(session.log.path)}"), "dim")
         )  # one print: others may print, too
+        if isinstance(record, SessionResumed):
+            for part in where_it_was(session, self._theme.code):
+                self.say(part)
 
     def _headline(self, call: Call, session: Session) -> Text:
         name, _, rest = clean(headline(call)).partition(" ")
