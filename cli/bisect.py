@@ -7,9 +7,10 @@ import click
 import msgspec
 
 from continualcode.cli.adapter import store_folder
-from continualcode.cli.evaluate import Side, measuring_session, recorded_model
+from continualcode.cli.evaluate import measuring_session
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.run import configuration, session_options
+from continualcode.cli.sides import Side, recorded_model
 from continualcode.core.bisection import Bisection, Bisector, Probe, watched
 from continualcode.core.curriculum import course
 from continualcode.core.evaluation.cases import load_cases

@@ -3,8 +3,8 @@
 import contextlib
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,22 +12,18 @@ import msgspec
 
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.results import Comparison, as_text, result
-from continualcode.cli.run import configuration, new_log, session_options
+from continualcode.cli.run import configuration, log_folder, new_log, session_options
+from continualcode.cli.sides import Side, recorded_model, two_sides
 from continualcode.core.config import Config
 from continualcode.core.errors import UsageError
 from continualcode.core.evaluation.cases import CaseRule, Cases, load_cases
 from continualcode.core.evaluation.measure import Figures, Ruler, Settings
 from continualcode.core.evaluation.teach import Lesson, teach
-from continualcode.core.events import SessionStarted, UpdateApplied, event_registry
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Progress
-from continualcode.core.replay import take_weights, trainers_of
 from continualcode.core.review import Answer, Question
 from continualcode.core.session import Session, open_session
-from continualcode.eventlog import Record, read
-
-BASE = "base"
-"""The weights before any correction, as `--compare` and `--weights` name them."""
+from continualcode.eventlog import Record
 
 
 @click.command("eval")
@@ -37,7 +33,11 @@ BASE = "base"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The weights that this log ends in, next to the base model.",
 )
-@click.option("--weights", metavar="DIGEST", help="Those of --log with this digest , or its beginning; base.")
+@click.option(
+    "--weights",
+    metavar="DIGEST",
+    help="Weights by digest, or its beginning: of --log, a session, or kept.",
+)
 @click.option("--compare", nargs=2, metavar="A B", help="Two weights: base, LOG, LOG@SEQ or LOG@DIGEST.")
 @click.option(
     "--teach", "taught", metavar="RULE[,RULE…]", help="Teach these rules (all: every one); before and after."
@@ -76,27 +76,25 @@ def evaluate(
     """
     if sum(given is not None for given in (log, compare, taught)) > 1:
         raise UsageError("--log, --compare and --teach each say which weights to measure: give one of them")
-    if weights not in (None, BASE) and log is None:
-        raise UsageError(f"--weights {weights} is looked up in a log: give it with --log LOG")
+    if weights is not None and log is None and (compare or taught):
+        raise UsageError(
+            "--weights, --compare and --teach each say which weights to measure: give one of them"
+        )
     loaded = load_cases(cases)
     rules = loaded.named(only.split(",")) if only else None
     learn = _taught(loaded, taught)
     if learn and rules is None:
         rules = learn
-    sides = _sides(log, weights, compare)
     progress = progress_on_stderr()
-    config = configuration(
-        Path(),
-        model=model,
-        modules=modules,
-        disable=disable,
-        sets=sets,
-        recorded=recorded_model(sides) if model is None else None,
-    )
+    configured = partial(configuration, Path(), model=model, modules=modules, disable=disable, sets=sets)
+    config = configured()
+    sides = two_sides(log, weights, compare, log_folder(config))
+    if model is None and (recorded := recorded_model(sides)) is not None:
+        config = configured(recorded=recorded)
     settings = Settings(draws=draws, max_tokens=max_tokens, seed=seed)
     with measuring_session(config, progress, keep=cases.stem if learn else None) as session:
         ruler = Ruler(session, settings)
-        before, after = (_measured(side, session, ruler, loaded, rules, progress) for side in sides)
+        before, after = (_measured(side, session, ruler, loaded, rules) for side in sides)
         lessons: list[Lesson] = []
         if learn:
             for rule in learn:
@@ -117,88 +115,15 @@ def evaluate(
     click.echo(msgspec.json.encode(result(found)) if as_json else as_text(found))
 
 
-# -- Which weights -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Side:
-    """Weights to measure: the base model's (no log), or those of a log: the last, at an event, by digest."""
-
-    label: str
-    log: Path | None = None
-    seq: int | None = None
-    digest: str = ""
-
-    def records(self, plugins: Plugins) -> Iterator[Record]:
-        """The log's records up to where the weights are. UsageError says what there is instead."""
-        assert self.log is not None
-        known: list[str] = []
-        for record in read(self.log, event_registry(plugins.event_types())):
-            if self.seq is not None and record.seq > self.seq:
-                return
-            yield record
-            digest = record.weights if isinstance(record, SessionStarted | UpdateApplied) else None
-            if digest is not None:
-                known.append(digest[:12])
-                if self.digest and digest.startswith(self.digest):
-                    return
-        if self.digest:
-            raise UsageError(
-                f"{self.log} has no weights {self.digest}…; it has been through {', '.join(known)}"
-            )
-
-
-def _sides(
-    log: Path | None, weights: str | None, compare: tuple[str, str] | None
-) -> tuple[Side, Side | None]:
-    if compare is not None:
-        return _side(compare[0]), _side(compare[1])
-    if log is not None and weights != BASE:
-        return Side(BASE), Side(log.name, log, digest=weights or "")
-    return Side(BASE), None
-
-
-def _side(spec: str) -> Side:
-    if spec == BASE:
-        return Side(BASE)
-    if Path(spec).is_file():
-        return Side(spec, Path(spec))
-    name, _, at = spec.rpartition("@")
-    if name and Path(name).is_file():
-        if at.isdecimal() and len(at) < 8:  # a shorter beginning of a digest would be a bad name anyway
-            return Side(spec, Path(name), seq=int(at))
-        return Side(spec, Path(name), digest=at)
-    raise UsageError(f"{spec!r} names no weights: {BASE}, a log, LOG@SEQ or LOG@DIGEST does")
-
-
-def recorded_model(sides: Sequence[Side | None]) -> dict[str, object] | None:
-    """The model that the first of the logs was recorded on."""
-    for side in sides:
-        if side is not None and side.log is not None:
-            first = next(iter(read(side.log, event_registry())), None)
-            if not isinstance(first, SessionStarted):
-                raise UsageError(f"{side.log} does not begin with a session: no weights come from it")
-            return dict(first.config["model"])
-    return None
-
-
 def _measured(
-    side: Side | None,
-    session: Session,
-    ruler: Ruler,
-    cases: Cases,
-    rules: Sequence[CaseRule] | None,
-    progress: Progress,
+    side: Side | None, session: Session, ruler: Ruler, cases: Cases, rules: Sequence[CaseRule] | None
 ) -> Figures | None:
     """The figures on the weights of `side`; the policy has those of the base afterwards."""
     if side is None:
         return None
     try:
-        if side.log is not None:
-            take_weights(
-                side.records(session.plugins), session.policy, trainers_of(session.plugins), progress
-            )
-        return ruler.measure(cases, rules, progress)
+        side.take(session)
+        return ruler.measure(cases, rules, session.ui.progress)
     finally:
         session.policy.reset()
 

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from continualcode.core.data import Data
 from continualcode.core.evaluation.cases import Cases
-from continualcode.core.evaluation.estimates import Estimate, estimate, overlap, share
+from continualcode.core.evaluation.estimates import Estimate, average, estimate, overlap, share
 from continualcode.core.evaluation.measure import CaseFigures, ControlFigures, Figures
 from continualcode.core.evaluation.teach import Lesson
 
@@ -31,6 +31,11 @@ def obedience(figures: Sequence[CaseFigures]) -> Estimate:
     return estimate(figures, lambda one: (one.obeys, one.obeying))
 
 
+def validity(figures: Sequence[CaseFigures | ControlFigures]) -> Estimate:
+    """P(a call of a tool, with arguments that fit), the mean over cases."""
+    return average([one.valid for one in figures])
+
+
 def result(found: Comparison) -> dict[str, object]:
     """The object that `--json` prints. A figure is a number, beside it are `intervals` (95%) and `n`."""
     groups = dict.fromkeys(one.group for one in _cases(found.before) if one.group)
@@ -40,7 +45,10 @@ def result(found: Comparison) -> dict[str, object]:
             "before": {"name": found.labels[0], "digest": found.before.weights},
             "after": {"name": found.labels[1], "digest": found.after.weights} if found.after else None,
         },
-        "rules": [{"name": name, **_of_cases(found, rule=name)} for name in found.before.rules],
+        "rules": [
+            {"name": name, **_of_cases(found, rule=name), "cases": _each(found, name)}
+            for name in found.before.rules
+        ],
         "groups": [{"name": group, **_of_cases(found, group=group)} for group in groups],
         "overall": _of_cases(found),
         "controls": {
@@ -96,12 +104,32 @@ def _cases(figures: Figures, *, rule: str | None = None, group: str | None = Non
 
 def _of_cases(found: Comparison, *, rule: str | None = None, group: str | None = None) -> dict[str, object]:
     before = _cases(found.before, rule=rule, group=group)
-    figures = {"recurrence_before": recurrence(before), "obey_before": obedience(before)}
+    figures = _of_side(before, "before")
+    values: dict[str, object] = {name: None for name in _of_side((), "after")}
     if found.after is not None:
-        after = _cases(found.after, rule=rule, group=group)
-        figures |= {"recurrence_after": recurrence(after), "obey_after": obedience(after)}
-    values: dict[str, object] = {"recurrence_after": None, "obey_after": None}
+        figures |= _of_side(_cases(found.after, rule=rule, group=group), "after")
     return {**values, **_numbers(figures), "n": len(before)}
+
+
+def _each(found: Comparison, rule: str) -> list[dict[str, object]]:
+    """Every case of a rule by itself, with the probability of each tool."""
+    after = found.after.rules[rule] if found.after is not None else [None] * len(found.before.rules[rule])
+    return [
+        {"prompt": one.prompt, "before": _one(one), "after": _one(other) if other is not None else None}
+        for one, other in zip(found.before.rules[rule], after, strict=True)
+    ]
+
+
+def _one(case: CaseFigures) -> dict[str, object]:
+    return {"tools": case.tools, "recurrence": case.violates, "obey": case.obeys, "undrawn": case.undrawn}
+
+
+def _of_side(figures: Sequence[CaseFigures], side: str) -> dict[str, Estimate]:
+    return {
+        f"recurrence_{side}": recurrence(figures),
+        f"obey_{side}": obedience(figures),
+        f"validity_{side}": validity(figures),
+    }
 
 
 def _numbers(figures: Mapping[str, Estimate]) -> dict[str, object]:
@@ -132,15 +160,17 @@ def _of_controls(found: Comparison, group: str | None) -> dict[str, object]:
     pairs = _pairs(found, group)
     figures = {
         "agreement": share([one.likeliest == other.likeliest for one, other in pairs]),
+        "validity": validity([other for _, other in pairs]),
+        "validity_before": validity([one for one, _ in pairs]),
     }
+    if not pairs:
+        return {**dict.fromkeys((*figures, "overlap", "right_before", "right")), "intervals": {}, "n": 0}
     expected = [
         (one.right, other.right) for one, other in pairs if one.right is not None and other.right is not None
     ]
     return {
         **_numbers(figures),
-        "validity": fmean(other.valid for _, other in pairs) if pairs else None,
-        "validity_before": fmean(one.valid for one, _ in pairs) if pairs else None,
-        "overlap": fmean(overlap(one.tools, other.tools) for one, other in pairs) if pairs else None,
+        "overlap": fmean(overlap(one.tools, other.tools) for one, other in pairs),
         "right_before": fmean(one for one, _ in expected) if expected else None,
         "right": fmean(other for _, other in expected) if expected else None,
         "n": len(pairs),

@@ -50,6 +50,15 @@ def estimate(
     )
 
 
+def average(values: Sequence[float]) -> Estimate:
+    """The mean of exact figures in [0, 1], one a case, with a 95% bootstrap interval over cases."""
+    if not values:
+        return Estimate(mean=0.0, low=0.0, high=1.0, n=0)
+    pool = random.Random(0)
+    means = sorted(fmean(pool.choices(values, k=len(values))) for _ in range(1000))
+    return Estimate(mean=fmean(values), low=means[24], high=means[974], n=len(values))
+
+
 def share(outcomes: Sequence[bool]) -> Estimate:
     """A share with its Wilson score interval at 95%."""
     n = len(outcomes)

@@ -44,7 +44,8 @@ class Settings(Data, frozen=True):
 class CaseFigures(Data, frozen=True):
     """One case on one set of weights. `undrawn`: the probability of tools that were not drawn from.
 
-    `violating` and `obeying` are, by tool, the outcomes of its draws (True: it was one).
+    `violating` and `obeying` are, by tool, the outcomes of its draws (True: it was one). valid:
+    P(the turn begins as a call of a tool).
     """
 
     group: str
@@ -52,6 +53,7 @@ class CaseFigures(Data, frozen=True):
     tools: dict[str, float]
     violates: float
     obeys: float
+    valid: float = 1.0
     undrawn: float = 0.0
     violating: dict[str, tuple[bool, ...]] = {}
     obeying: dict[str, tuple[bool, ...]] = {}
@@ -135,6 +137,7 @@ class Ruler:
             tools = self._tools(ids)
             wanted = [rule.violates, *([rule.obeys] if rule.obeys else [])]
             outcomes, undrawn = self._outcomes(ids, tools, wanted, workspace)
+        valid = sum(tools.values())
         violating = {tool: rows[0] for tool, rows in outcomes.items()}
         violates = sum(tools[tool] * fmean(row) for tool, row in violating.items())
         if rule.obeys is None:
@@ -144,6 +147,7 @@ class Ruler:
                 tools=tools,
                 violates=violates,
                 obeys=max(0.0, 1.0 - violates - undrawn),
+                valid=valid,
                 undrawn=undrawn,
                 violating=violating,
             )
@@ -154,6 +158,7 @@ class Ruler:
             tools=tools,
             violates=violates,
             obeys=sum(tools[tool] * fmean(row) for tool, row in obeying.items()),
+            valid=valid,
             undrawn=undrawn,
             violating=violating,
             obeying=obeying,

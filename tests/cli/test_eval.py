@@ -123,10 +123,17 @@ def test_teach_denies_learns_and_measures_before_and_after(cc: Cc) -> None:
     (rule,) = found["rules"]
     assert (rule["recurrence_before"], rule["recurrence_after"]) == (0.5, 0.0)
     assert (rule["obey_before"], rule["obey_after"]) == (0.5, 1.0)
-    assert set(rule["intervals"]) == {"recurrence_before", "recurrence_after", "obey_before", "obey_after"}
+    names = ("recurrence", "obey", "validity")
+    assert set(rule["intervals"]) == {f"{name}_{side}" for name in names for side in ("before", "after")}
+    for case in rule["cases"]:
+        assert {tool: p for tool, p in case["before"]["tools"].items() if p} == {
+            "write": 0.5,
+            "edit_lines": 0.5,
+        }
     assert found["groups"][0]["name"] == "tools" and found["overall"]["recurrence_after"] == 0.0
     controls = found["controls"]
     assert (controls["agreement"], controls["validity"], controls["n"]) == (1.0, 1.0, 1)
+    assert set(controls["intervals"]) == {"agreement", "validity", "validity_before"}
     assert controls["right"] == 1.0 and controls["groups"][0]["name"] == "unrelated"
     (lesson,) = found["lessons"]
     assert lesson["outcome"] == "update_applied"
@@ -140,6 +147,8 @@ def test_the_log_of_what_was_taught_is_kept_and_can_be_measured_later(cc: Cc) ->
         "after": {"name": Path(taught["log"]).name, "digest": taught["weights"]["after"]["digest"]},
     }
     assert again["rules"] == taught["rules"]
+    digest = taught["weights"]["after"]["digest"][:10]
+    assert cc.found("--weights", digest)["rules"] == taught["rules"], "a session's log has been through it"
     replayed = cc("replay", "--verify", taught["log"], "--plugin", "habit_model")
     assert replayed.returncode == 0, replayed.stderr
 
@@ -167,7 +176,8 @@ def test_for_a_person_it_is_a_table(cc: Cc) -> None:
     [
         (["--teach", "edit"], "there is no rule 'edit' in the case set; Allowed: edit-not-write"),
         (["--only", "x"], "there is no rule 'x'"),
-        (["--weights", "abc"], "--weights abc is looked up in a log: give it with --log LOG"),
+        (["--weights", "abcdef"], "has been through weights 'abcdef', and no replay has kept any"),
+        (["--weights", "abcdef", "--teach", "all"], "give one of them"),
         (["--compare", "base", "none.jsonl"], "'none.jsonl' names no weights: base, a log, LOG@SEQ"),
         (["--teach", "all", "--compare", "base", "base"], "give one of them"),
     ],
