@@ -48,6 +48,8 @@ class Results:
         if not none:
             sys.exit("no line of the arm `none` is there: reductions are of the base model's recurrence")
         self.rules = [rule for rule, one in self.base.items() if one["violates"] >= BROKEN]
+        if not self.rules:
+            sys.exit(f"the base model breaks no rule with a probability of {BROKEN} or more")
 
     def arms(self, setting: str) -> list[str]:
         """In the order in which they were run."""

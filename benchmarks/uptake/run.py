@@ -91,7 +91,7 @@ class Bench:
             return
         log = self.logs / f"{arm}-{rule.name}-{self.seed}.jsonl"
         remove(log)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=self.logs) as folder:
             session = opened(arm, log, Path(folder), self.model, self.seed, False)
             try:
                 meter, taught = Meter(session), list[Any]()
@@ -123,7 +123,7 @@ class Bench:
         remove(log)
         if last:
             fork(self.logs / last["log"], last["seq"], log)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=self.logs) as folder:
             session = opened(arm, log, Path(folder), self.model, self.seed, last is not None)
             try:
                 meter, ruler = Meter(session), Ruler(session, self.settings)
