@@ -38,6 +38,12 @@ from continualcode.eventlog import LogCorrupt
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--verify", is_flag=True, help="Exit 1 unless every update comes out as logged.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0.0),
+    metavar="NATS",
+    help="On another stack: as logged is what differs by no more than this, in figures and not in bits.",
+)
 @click.option("--until", type=int, metavar="SEQ", help="Stop after this event.")
 @click.option(
     "--without",
@@ -80,6 +86,7 @@ from continualcode.eventlog import LogCorrupt
 def replay(
     logs: tuple[Path, ...],
     verify: bool,
+    tolerance: float | None,
     until: int | None,
     without: str | None,
     only: str | None,
@@ -124,6 +131,8 @@ def replay(
         raise UsageError(
             "--verify compares with what was recorded: give one log, and keep and change nothing"
         )
+    if tolerance is not None and (changed or anew):
+        raise UsageError("--tolerance is for a replay of what was recorded: give one log, and change nothing")
     if until is not None and others:
         raise UsageError("--until names an event of one log; give one")
     progress = progress_on_stderr()
@@ -138,7 +147,9 @@ def replay(
             sets=sets,
         )
         if verify or not (changed or anew or model or any(item.startswith("model.") for item in sets)):
-            report = replay_log(first, plugins, model=config.model, until=until, progress=progress)
+            report = replay_log(
+                first, plugins, model=config.model, until=until, progress=progress, tolerance=tolerance
+            )
             _say_report(report, as_json)
             sys.exit(1 if verify and not report.ok else 0)
         courses = [course(log, plugins, until=until, feedback=plugins.feedback()) for log in logs]
@@ -159,7 +170,7 @@ def replay(
                 f"than {policy.model.name}, on which the log was recorded"
             )
         elif not changed:
-            report = replay_on(policy, first, plugins, until=until, progress=progress)
+            report = replay_on(policy, first, plugins, until=until, progress=progress, tolerance=tolerance)
             _say_report(report, as_json)
         else:
             store = WeightStore(store_folder()) if resume else None

@@ -1,6 +1,6 @@
 """What `cc replay` found, in words and as one JSON object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,18 +20,36 @@ CAME = {
 
 
 def describe(report: ReplayReport) -> str:
-    """A replay of what was recorded, in a few lines."""
-    lines = [
-        f"{report.matched} of {report.updates} updates came out as logged; weights {report.weights[:12]}"
-    ]
+    """A replay of what was recorded: how many came out so, the first that did not, and why that may be."""
+    how = f"within {report.tolerance:g} nats of what was logged" if report.by_figures else "as logged"
+    lines = [f"{report.matched} of {report.updates} updates came out {how}; weights {report.weights[:12]}"]
     if (first := report.first_divergence) is not None:
         lines += [
             f"first divergence: event {first.seq}: {first.logged[:12]} logged, {first.replayed[:12]} here",
             f"  largest difference of a token's advantage: {first.nats:.3g} nats; "
-            f"of the divergence after the update: {first.metric:.3g} nats a token",
+            f"of the divergence after the update: {first.metric:.3g} nats a token; "
+            f"steps: {first.steps[0]} logged, {first.steps[1]} here",
         ]
+    if (first is not None or report.by_figures) and report.updates > 1:
+        lines.append(
+            f"of all {report.updates} updates: advantages differ by at most {report.nats:.3g} nats, "
+            f"divergences after by {report.metric:.3g} nats a token; "
+            f"{report.other_steps} took another number of steps"
+        )
     lines += [f"stack: {name} was {logged}, is {here}" for name, (logged, here) in report.stack.items()]
+    if first is not None:
+        lines += [
+            f"recorded on: {_stack(report.recorded)}",
+            f"here:        {_stack(report.here)}",
+            "The same bits are promised on the same stack only; --tolerance NATS judges by figures instead."
+            if report.stack
+            else "The stack is the same one: this is no matter of rounding.",
+        ]
     return "\n".join(lines)
+
+
+def _stack(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(names.items()))
 
 
 def as_object(found: Retrained, conflicts: Sequence[Conflict] | None = None) -> bytes:

@@ -43,7 +43,8 @@ class Divergence(Data, frozen=True):
     """The first update whose weights differ from the logged ones, and by how much.
 
     `nats` is the largest difference of a per-token advantage, `metric` that of the mean divergence
-    after the update; both are 0 where the weights differ in bits that no figure shows.
+    after the update; both are 0 where the weights differ in bits that no figure shows. `steps`: as logged
+    and here.
     """
 
     seq: int
@@ -52,14 +53,16 @@ class Divergence(Data, frozen=True):
     replayed: str
     nats: float
     metric: float
+    steps: tuple[int, int] = (0, 0)
 
 
 class ReplayReport(Data, frozen=True):
     """What a replay found. `weights` is the digest that it ended in, `logged` the log's last one.
 
-    `stack` lists what differs between the recording stack and this one: name → (logged, here). nats, metric:
-    the largest of any update, as in `Divergence`; `tolerance` is what either may be where the bits of weights
-    are not at hand (`protocols.Recalling`), None where they are.
+    `recorded` and `here` are both stacks, `stack` what differs between them: name → (logged, here). nats,
+    metric: the largest of any update, as in `Divergence`; `other_steps`: how many took more or fewer steps.
+    `tolerance` is what nats and metric may be where the bits of weights are not at hand
+    (`protocols.Recalling`), or are not asked for (`by_figures`); None where they are.
     """
 
     updates: int = 0
@@ -67,15 +70,19 @@ class ReplayReport(Data, frozen=True):
     first_divergence: Divergence | None = None
     weights: str = ""
     logged: str = ""
+    recorded: dict[str, str] = {}
+    here: dict[str, str] = {}
     stack: dict[str, tuple[str, str]] = {}
     nats: float = 0.0
     metric: float = 0.0
+    other_steps: int = 0
     tolerance: float | None = None
+    by_figures: bool = False
 
     @property
     def ok(self) -> bool:
-        """Every update came out as logged."""
-        return self.matched == self.updates and self.weights == self.logged
+        """Every update came out as logged, or, by figures, within the tolerance."""
+        return self.matched == self.updates and (self.by_figures or self.weights == self.logged)
 
 
 def replay_log(
@@ -85,19 +92,26 @@ def replay_log(
     model: Mapping[str, Any] | None = None,
     until: int | None = None,
     progress: Progress | None = None,
+    tolerance: float | None = None,
 ) -> ReplayReport:
     """Replay the log in the file `log`, on the model it names unless `model` (name and options) is given."""
     options = model or how_it_began(log, plugins).config["model"]
     policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
-    return replay_on(policy, log, plugins, until=until, progress=progress)
+    return replay_on(policy, log, plugins, until=until, progress=progress, tolerance=tolerance)
 
 
 def replay_on(
-    policy: Policy, log: Path, plugins: Plugins, *, until: int | None = None, progress: Progress | None = None
+    policy: Policy,
+    log: Path,
+    plugins: Plugins,
+    *,
+    until: int | None = None,
+    progress: Progress | None = None,
+    tolerance: float | None = None,
 ) -> ReplayReport:
     """Likewise on `policy`, which is closed."""
     try:
-        replayer = Replayer(policy, trainers_of(plugins), progress=progress)
+        replayer = Replayer(policy, trainers_of(plugins), progress=progress, tolerance=tolerance)
         return replayer.run(read(log, event_registry(plugins.event_types())), until)
     finally:
         policy.close()
@@ -235,7 +249,10 @@ def require_same_model(started: SessionStarted, policy: Policy) -> None:
 
 
 class Replayer:
-    """A fold that keeps a policy in step with a log. `transcript` and `report` are its state so far."""
+    """A fold that keeps a policy in step with a log. `transcript` and `report` are its state so far.
+
+    tolerance: judge updates by their figures, which may differ by so many nats; None: by digests.
+    """
 
     def __init__(
         self,
@@ -244,9 +261,11 @@ class Replayer:
         *,
         feedback: Mapping[str, FeedbackType] | None = None,
         progress: Progress | None = None,
+        tolerance: float | None = None,
     ) -> None:
         self.policy = policy
         self.transcript = Transcript(feedback)
+        self._tolerance = tolerance
         self.report = ReplayReport()
         self._trainer_of = trainer_of
         self._progress = progress
@@ -268,9 +287,12 @@ class Replayer:
                 self.report, weights=self.policy.weights(), logged=record.weights
             )
         elif isinstance(record, SessionStarted | SessionResumed):
-            here = self.policy.stack
-            changed = {k: (v, here.get(k, "absent")) for k, v in record.stack.items() if here.get(k) != v}
-            self.report = msgspec.structs.replace(self.report, stack=changed)
+            here = dict(self.policy.stack)
+            pairs = {k: (record.stack.get(k, "absent"), here.get(k, "absent")) for k in record.stack | here}
+            changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+            self.report = msgspec.structs.replace(
+                self.report, recorded=record.stack, here=here, stack=changed
+            )
 
     def run(self, records: Iterable[Record], until: int | None = None) -> ReplayReport:
         """Apply `records`, up to and with seq `until`."""
@@ -286,8 +308,13 @@ class Replayer:
         require_same_model(started, self.policy)
         self.policy.reset()
         weights = self.policy.weights()
-        tolerance = self.policy.tolerance if isinstance(self.policy, Recalling) else None
-        self.report = ReplayReport(weights=weights, logged=started.weights, tolerance=tolerance)
+        own = self.policy.tolerance if isinstance(self.policy, Recalling) else None
+        self.report = ReplayReport(
+            weights=weights,
+            logged=started.weights,
+            tolerance=own if self._tolerance is None else self._tolerance,
+            by_figures=self._tolerance is not None,
+        )
 
     def _train(self, update: str) -> UpdateOutcome:
         show = self._progress and functools.partial(self._progress, f"update {self.report.updates + 1}")
@@ -297,18 +324,19 @@ class Replayer:
         outcome = self._train(applied.update)
         weights = self.policy.weights()
         was, found = self.report, _divergence(applied, weights, outcome)
-        near = was.tolerance is None or max(found.nats, found.metric) <= was.tolerance
-        same = near and weights == applied.weights
-        self.report = ReplayReport(
+        alike = found.steps[0] == found.steps[1]
+        near = was.tolerance is None or (alike and max(found.nats, found.metric) <= was.tolerance)
+        same = near and (was.by_figures or weights == applied.weights)
+        self.report = msgspec.structs.replace(
+            was,
             updates=was.updates + 1,
             matched=was.matched + same,
             first_divergence=was.first_divergence or (None if same else found),
             weights=weights,
             logged=applied.weights,
-            stack=was.stack,
             nats=max(was.nats, found.nats),
             metric=max(was.metric, found.metric),
-            tolerance=was.tolerance,
+            other_steps=was.other_steps + (not alike),
         )
 
 
@@ -322,4 +350,5 @@ def _divergence(applied: UpdateApplied, weights: str, outcome: UpdateOutcome) ->
         replayed=weights,
         nats=max((abs(a - b) for a, b in zip(here, logged, strict=True)), default=0.0),
         metric=abs(outcome.after.divergence - applied.divergence[1]),
+        steps=(applied.steps, outcome.steps),
     )

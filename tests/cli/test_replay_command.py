@@ -17,6 +17,24 @@ from continualcode.core.testing import ScriptedUI, open_scripted
 from continualcode.eventlog import read
 
 MODEL = "scripted:/dev/null"
+OTHER_STACK = """
+from continualcode import hookimpl
+from continualcode.core.testing import ScriptedPolicy
+
+class Elsewhere(ScriptedPolicy):
+    def __init__(self):
+        super().__init__()
+        self.stack = {"policy": "scripted", "threads": "2"}
+
+    def step(self, batch, *, stop_below):
+        report = super().step(batch, stop_below=stop_below)
+        self._weights = self._weights[::-1]
+        return report
+
+@hookimpl
+def make_policy(model, options):
+    return (lambda progress: Elsewhere()) if model == "other:stack" else None
+"""
 WORDS = ("Use edit.", "Not here.", "Shorter.")
 
 
@@ -78,6 +96,22 @@ def test_settings_of_the_trainer_can_be_other_ones(log: Path) -> None:
 
 def test_nothing_changed_is_the_replay_of_what_was_recorded(log: Path) -> None:
     assert found(log, "--verify")["ok"]
+
+
+def test_a_divergence_names_both_stacks(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other_stack.py").write_text(OTHER_STACK)
+    monkeypatch.syspath_prepend(str(tmp_path))  # pyright: ignore[reportUnknownMemberType]  # pytest's own gap
+    other = ("--plugin", "other_stack", "--model", "other:stack", "--verify")
+    ran = cc(log, *other)
+    assert ran.exit_code == 1
+    assert "0 of 3 updates came out as logged" in ran.stdout
+    assert "stack: threads was absent, is 2" in ran.stdout
+    assert "recorded on: policy scripted" in ran.stdout
+    assert "here:        policy scripted, threads 2" in ran.stdout
+    assert "advantages differ by at most 0 nats" in ran.stdout
+    near = cc(log, *other, "--tolerance", "0.01")
+    assert near.exit_code == 0, near.output
+    assert "3 of 3 updates came out within 0.01 nats" in near.stdout
 
 
 @pytest.mark.parametrize(

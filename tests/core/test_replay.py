@@ -67,6 +67,46 @@ def test_the_first_update_that_differs_is_named(tmp_path: Path) -> None:
     assert (report.first_divergence.seq, report.first_divergence.logged) == (first.seq, first.weights)
 
 
+class Rounded(ScriptedPolicy):
+    """The same figures but for some nats, and other bits: what another stack may give."""
+
+    def __init__(self, nats: float) -> None:
+        super().__init__()
+        self._nats = nats
+        self.stack = {"policy": "scripted", "threads": "2"}
+
+    def step(self, batch: Any, *, stop_below: float) -> StepReport:
+        report = super().step(batch, stop_below=stop_below)
+        self._weights = self._weights[::-1]
+        rows = tuple(tuple(a + self._nats for a in row) for row in report.advantages)
+        return msgspec.structs.replace(report, advantages=rows)
+
+
+@pytest.mark.parametrize(("nats", "ok"), [(0.001, True), (0.1, False)])
+def test_on_another_stack_it_says_how_far_off_the_figures_are(tmp_path: Path, nats: float, ok: bool) -> None:
+    log, _ = recorded(tmp_path)
+    by_bits = Replayer(Rounded(nats), trainer_of).run(records(log))
+    assert (by_bits.matched, by_bits.ok, by_bits.other_steps) == (0, False, 0)
+    assert by_bits.nats == pytest.approx(nats, rel=1e-3) and by_bits.metric == 0.0
+    assert (by_bits.recorded, by_bits.here) == (ScriptedPolicy().stack, Rounded(nats).stack)
+    by_figures = Replayer(Rounded(nats), trainer_of, tolerance=0.01).run(records(log))
+    assert by_figures.ok == ok
+    assert by_figures.matched == (3 if ok else 0)
+
+
+def test_another_number_of_steps_is_never_within_the_tolerance(tmp_path: Path) -> None:
+    class Eager(ScriptedPolicy):
+        def step(self, batch: Any, *, stop_below: float) -> StepReport:
+            return super().step(batch, stop_below=min(stop_below, 0.1))
+
+    log, _ = recorded(tmp_path)
+    report = Replayer(Eager(), trainer_of, tolerance=1e9).run(records(log))
+    assert (report.ok, report.other_steps) == (False, 3)
+    assert report.first_divergence is not None
+    logged, here = report.first_divergence.steps
+    assert here > logged
+
+
 def test_another_base_model_is_refused_by_name(tmp_path: Path) -> None:
     log, _ = recorded(tmp_path, 1)
     policy = ScriptedPolicy()
