@@ -122,6 +122,27 @@ def test_light_and_dark_backgrounds_have_their_own_colours(terminal: "Start", tm
     assert seen == {"ffdfe0", "43191c"}
 
 
+def test_a_diff_has_the_colours_of_its_language_on_those_of_the_change(
+    terminal: "Start", tmp_path: Path
+) -> None:
+    screen = at_the_question(terminal, tmp_path, 80, COLORTERM="truecolor")
+    cells = screen.colours("+ def größe(name: str)")
+    assert {bg for _, bg in cells} == {"12361f"}
+    assert len({fg for fg, _ in cells}) > 2
+
+
+def test_an_answer_is_rendered_while_it_is_said(terminal: "Start") -> None:
+    answer = {
+        "name": "reply",
+        "arguments": {"text": "It **is** `done`.\n\n- one\n- two\n" + "and more " * 12},
+    }
+    screen = terminal([answer], model="slow:{}", arguments=("--plugin", "slow_model"))
+    screen.keys("go\r")
+    screen.sees(r"│ It is done\.\n[\s\S]*answering")
+    screen.sees(r"│ +• one\n[\s\S]*answering")
+    screen.sees(r"(?m)^It is done\.$[\s\S]*^>$")
+
+
 def test_the_theme_can_be_set(terminal: "Start", tmp_path: Path) -> None:
     (tmp_path / "continualcode").mkdir()
     (tmp_path / "continualcode" / "continualcode.toml").write_text('[ui]\ntheme = "light"\n')

@@ -44,7 +44,7 @@ class TerminalUI:
         self._theme = theme
         self._console = theme.console()
         self._ahead = Ahead()
-        self._activity = Activity(self._console, self._ahead)
+        self._activity = Activity(self._console, self._ahead, theme.code)
         self._show = Show(self._console, self._activity, theme)
         self._working = Working(self._stopping, self._ahead)
         self._session: Session | None = None

@@ -3,6 +3,7 @@
 import re
 
 from rich.console import Group, RenderableType
+from rich.style import Style
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -24,13 +25,13 @@ def is_diff(text: str) -> bool:
 def preview(call: Call, text: str, code_theme: str) -> RenderableType:
     """`text`, the preview of `call`, ready to print."""
     if is_diff(text):
-        return diff(text)
+        return diff(text, code_theme)
     if call.tool == "bash":
         return Syntax(clean(text), "bash", theme=code_theme, word_wrap=True, background_color="default")
     return Text(clean(text))
 
 
-def diff(text: str) -> RenderableType:
+def diff(text: str, code_theme: str) -> RenderableType:
     """A unified diff: old and new line number, sign, line; what wraps stays in its column."""
     lines = text.splitlines()
     old_name, new_name = lines[0][4:], lines[1][4:]
@@ -46,14 +47,27 @@ def diff(text: str) -> RenderableType:
     table.add_column(justify="right", width=width, no_wrap=True)
     table.add_column(justify="right", width=width, no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
+    lexer = Syntax.guess_lexer(title)
+    coloured = Syntax("", lexer, theme=code_theme, background_color="default")
     for old, new_number, line, style in rows[:MOST_ROWS]:
-        table.add_row(Text(old, "number"), Text(new_number, "number"), Text(line, style), style="")
+        shown = Text(line, style)
+        if style != "dim" and lexer != "default":
+            _colour(shown, coloured)
+        table.add_row(Text(old, "number"), Text(new_number, "number"), shown, style="")
     parts: list[RenderableType] = [head, table]
     if len(rows) > MOST_ROWS:
         parts.append(
             Text(f"… {len(rows) - MOST_ROWS} more lines; e shows all of them in your editor", "warn")
         )
     return Group(*parts)
+
+
+def _colour(line: Text, coloured: Syntax) -> None:
+    """The colours of its language for what stands behind the sign, as far as one line alone tells."""
+    for span in coloured.highlight(line.plain[2:]).spans:
+        if isinstance(span.style, Style) and span.start + 2 < len(line):
+            look = Style(color=span.style.color, bold=span.style.bold, italic=span.style.italic)
+            line.stylize(look, span.start + 2, min(span.end + 2, len(line)))
 
 
 def _rows(lines: list[str]) -> tuple[list[tuple[str, str, str, str]], int, int]:

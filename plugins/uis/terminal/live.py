@@ -10,11 +10,12 @@ import time
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.segment import Segment, Segments
 from rich.spinner import Spinner
 from rich.text import Text
 
 from continualcode.plugins.uis.terminal.ahead import Ahead
-from continualcode.plugins.uis.terminal.render import clean, half_said
+from continualcode.plugins.uis.terminal.render import clean, half_said, markdown
 
 MOST_LINES = 8
 _A_SECOND = 8  # redraws
@@ -24,8 +25,9 @@ WAITS = "  (next; ↑ takes it back)"
 class Activity:
     """One thing at a time: `begin`, any number of `add` or `report`, `end`."""
 
-    def __init__(self, console: Console, ahead: Ahead) -> None:
+    def __init__(self, console: Console, ahead: Ahead, code_theme: str) -> None:
         self._console = console
+        self._code_theme = code_theme
         self._ahead = ahead
         self._live: Live | None = None
         self._spinner = Spinner("dots", style="dim")
@@ -34,6 +36,7 @@ class Activity:
         self._model = False
         self._count = 0
         self._since = 0.0
+        self._rendered: tuple[str, int, list[list[Segment]]] = ("", 0, [])
 
     @property
     def active(self) -> bool:
@@ -77,10 +80,23 @@ class Activity:
         tokens = f", {self._count} tokens" if self._model and self._count else ""
         about = f"{label}{tokens}, {seconds:.0f} s · Ctrl-C stops"
         self._spinner.update(text=Text(about, "dim", no_wrap=True, overflow="ellipsis"))
-        lines = clean(text).expandtabs(4).rstrip("\n").split("\n")[-MOST_LINES:] if text.strip() else []
         width = max(self._console.width - 4, 8)
-        shown = [Text(f"  │ {_end(line, width)}", "dim", no_wrap=True) for line in lines]
+        answering = self._model and tool in ("", "reply")
+        shown = self._answer(text, width) if answering else _plain(text, width)
         return Group(*shown, self._spinner, *self._typed(width))
+
+    def _answer(self, text: str, width: int) -> list[RenderableType]:
+        """The end of an answer as it will stand in the scrollback."""
+        if not text.strip():
+            return []
+        if text != self._rendered[0] or width != self._rendered[1]:
+            options = self._console.options.update(width=width)
+            lines = self._console.render_lines(markdown(text, self._code_theme), options, pad=False)
+            while lines and not "".join(segment.text for segment in lines[-1]).strip():
+                lines.pop()
+            self._rendered = text, width, lines[-MOST_LINES:]
+        bar = Segment("  │ ", self._console.get_style("dim"))
+        return [Segments([bar, *line, Segment.line()]) for line in self._rendered[2]]
 
     def _typed(self, width: int) -> list[Text]:
         waiting = [
@@ -91,6 +107,11 @@ class Activity:
             return waiting
         line = clean(self._ahead.text).split("\n")[-1]
         return [*waiting, Text(f"> {_end(line, width - 1)}▏", no_wrap=True)]
+
+
+def _plain(text: str, width: int) -> list[RenderableType]:
+    lines = clean(text).expandtabs(4).rstrip("\n").split("\n")[-MOST_LINES:] if text.strip() else []
+    return [Text(f"  │ {_end(line, width)}", "dim", no_wrap=True) for line in lines]
 
 
 def _end(line: str, width: int) -> str:
