@@ -78,13 +78,16 @@ class Meter:
 
     def __init__(self, session: Session) -> None:
         policy: Any = session.policy
-        model = policy._adapter.model.get_base_model()  # where tokens are counted; no part of the protocol
-        embedded = {id(p) for p in model.get_input_embeddings().parameters()}
-        counted = (p for n, p in model.named_parameters() if "lora_" not in n and id(p) not in embedded)
-        self._weights = sum(p.numel() for p in counted)
-        self._on = False
+        self._on, self._weights = False, 0
         self.seconds, self.forward, self.gradient = 0.0, 0, 0
-        model.register_forward_pre_hook(self._seen, with_kwargs=True)
+        if (
+            adapter := getattr(policy, "_adapter", None)
+        ) is not None:  # no part of the protocol, so not of all
+            model = adapter.model.get_base_model()
+            embedded = {id(p) for p in model.get_input_embeddings().parameters()}
+            counted = (p for n, p in model.named_parameters() if "lora_" not in n and id(p) not in embedded)
+            self._weights = sum(p.numel() for p in counted)
+            model.register_forward_pre_hook(self._seen, with_kwargs=True)
         for name in ("demonstrate", "prepare", "step"):
             setattr(policy, name, self.metered(getattr(policy, name)))
 

@@ -55,10 +55,14 @@ AFTER = (1, 3, 12)
 """How many rules have been taught when a sequence is measured."""
 
 
+PLUGINS: list[str] = []
+"""Modules besides `arms` (`--plugin`)."""
+
+
 def opened(arm: str, log: Path, workspace: Path, model: str | None, seed: int, resume: bool) -> Session:
     """A session on the base model with the arm's trainer; with `resume`, at the end of `log`."""
     over: dict[str, Any] = {"model": {"name": model}} if model else {}
-    over["plugins"] = {"modules": ["arms"]}
+    over["plugins"] = {"modules": ["arms", *PLUGINS]}
     config = load(project=workspace, sets=(*ARMS[arm], f"sampling.seed={seed}"), over=over)
     plugins = Plugins(config.plugins)
     return open_session(config, plugins, workspace=workspace, log=log, ui=ScriptedUI(), resume=resume)
@@ -205,11 +209,13 @@ def main() -> None:
     parser.add_argument("--rules", default="all")
     parser.add_argument("--cases", type=Path, default=HERE / "rules.toml")
     parser.add_argument("--model")
+    parser.add_argument("--plugin", action="append", default=[], help="a module to load, such as a model's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lessons", type=int, default=1, help="training prompts a rule")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=48)
     given = parser.parse_args()
+    PLUGINS.extend(given.plugin)
     cases = load_cases(given.cases)
     rules = cases.rule if given.rules == "all" else cases.named(given.rules.split(","))
     settings = Settings(draws=given.draws, max_tokens=given.max_tokens)

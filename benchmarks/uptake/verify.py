@@ -1,9 +1,12 @@
-"""Whether every update of a benchmark's run comes out again: python benchmarks/uptake/verify.py OUT.jsonl
+"""Whether every update of a benchmark's run comes out again.
+
+    python benchmarks/uptake/verify.py OUT.jsonl
 
 Replays each log beside OUT from the base model and compares the digest of the weights after each update with
 the logged one. Exit code 1 where one differs. The same as `cc replay --verify LOG` for each of them.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,8 +17,12 @@ from continualcode.core.replay import replay_log
 
 def main() -> None:
     """See the module's docstring."""
-    plugins = Plugins(PluginsConfig(modules=("arms",)))
-    logs = sorted(Path(sys.argv[1]).with_suffix("").glob("*.jsonl"))
+    parser = argparse.ArgumentParser(description="Replays what a run wrote; see the docstring.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--plugin", action="append", default=[], help="as for run.py")
+    given = parser.parse_args()
+    plugins = Plugins(PluginsConfig(modules=("arms", *given.plugin)))
+    logs = sorted(given.out.with_suffix("").glob("*.jsonl"))
     updates = matched = 0
     for log in logs:
         report = replay_log(log, plugins)
