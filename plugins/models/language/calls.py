@@ -1,23 +1,52 @@
-"""Reads a completion as a call: strictly first, then with the repairs that small models need.
+"""Reads a completion as a call: what every family's form has in common.
 
-Under a grammar every finished completion reads strictly. Without one, and from models that learned
-another dialect, these are repaired, and the result says so: no tags around the object, no closing tag, text
-after the call, Python's quotes and constants, line breaks inside strings, other names for the two fields,
-arguments as a string of JSON. A call that breaks off is not completed: what is missing is not known.
-Which arguments a tool takes, by which names and of which types, is the core's to say (`core.schema`).
+A *form* (`forms.Form`, one file a family) finds a call in a text. What is asked of it then is the same for
+all: is there such a tool, are its arguments an object, was the completion cut off. Under a grammar every
+finished completion reads strictly. Without one models write nearly the right thing; what is meant beyond
+doubt is repaired, and the result says so. A call that breaks off is not completed: what is missing is not
+known. Which arguments a tool takes, by which names and of which types, is the core's to say (`core.schema`).
 """
 
-import ast
-import json
-import warnings
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from continualcode.core.data import Call, Json, StopReason, ToolSpec
 from continualcode.core.errors import nearest
+from continualcode.plugins.models.language import loose_json
+
+if TYPE_CHECKING:
+    from continualcode.plugins.models.language.forms import Form
 
 NAMES = ("name", "tool", "function")
 ARGUMENTS = ("arguments", "parameters", "args", "input")
+LEFT_OUT = "text after the call was left out"
+ANOTHER = "another call was left out: one call a turn"
+THINK, THOUGHT = "<think>", "</think>"
+
+
+class Written(NamedTuple):
+    """A call as it stands in a text, characters `start` to `end`, before anyone asked for such a tool."""
+
+    name: str
+    arguments: Json
+    start: int
+    end: int
+    repairs: tuple[str, ...] = ()
+
+
+class Said(NamedTuple):
+    """What a form makes of a text: words for the user, reasoning, and a call or what is wrong with one.
+
+    whole: False where the form can see that something was to follow. sure: False where the end of the call
+    may be words inside it, so that it only counts if the model itself ended there.
+    """
+
+    prose: str
+    written: Written | None = None
+    fault: str | None = None
+    reasoning: str = ""
+    whole: bool = True
+    sure: bool = True
 
 
 class Found(NamedTuple):
@@ -28,121 +57,113 @@ class Found(NamedTuple):
     how: Literal["text", "ok", "repaired", "failed"]
     why: str | None = None
     span: tuple[int, int] | None = None
+    reasoning: str = ""
 
 
-class Object(NamedTuple):
-    """A JSON object that was read: the character it ends at, and what had to be repaired."""
-
-    value: Json
-    end: int
-    repairs: tuple[str, ...] = ()
-
-
-def read(text: str, tools: Mapping[str, ToolSpec], stop: StopReason, opening: str, closing: str) -> Found:
-    """A completion as text, as a call of one of `tools`, or as neither, and why. Never raises."""
-    start = text.find(opening)
-    tagged = start >= 0
-    begin = text.find("{", start + len(opening)) if tagged else _bare(text)
-    if not tools or (begin < 0 and not tagged):
-        return _prose(text, tools, stop)
-    body_end = text.rfind(closing)
-    read_object = _object(text, begin, body_end) if begin >= 0 else None
-    if read_object is None:
-        return Found(text, None, "failed", _unreadable(stop, opening))
-    repairs = list(read_object.repairs) if tagged else [f"no {opening} before the call", *read_object.repairs]
-    after = text[read_object.end :]
-    if after.lstrip().startswith(closing):
-        end = text.index(closing, read_object.end) + len(closing)
-    else:
-        end = read_object.end
-        if tagged:
-            repairs.append(f"no {closing} after the call")
-    if text[end:].strip():
-        repairs.append("text after the call was left out")
-    begin = start if tagged else begin
-    return _call(read_object.value, repairs, tools, text[:begin].strip(), (begin, end))
-
-
-def _prose(text: str, tools: Mapping[str, ToolSpec], stop: StopReason) -> Found:
-    """A completion without a call in it: an answer, if it is whole."""
-    if stop == "end":
-        return Found(text, None, "text")
-    ended = _ended(stop)
-    return Found(text, None, "failed" if tools else "text", f"the answer is not whole: {ended}")
-
-
-def _call(
-    value: Json, repairs: list[str], tools: Mapping[str, ToolSpec], text: str, span: tuple[int, int]
+def read(
+    form: "Form", text: str, tools: Mapping[str, ToolSpec], stop: StopReason, *, thinking: bool = False
 ) -> Found:
-    """The object as a call."""
+    """A completion as text, as a call of one of `tools`, or as neither, and why. Never raises.
+
+    thinking: the prompt has opened a block of reasoning that the completion goes on with.
+    """
+    begin = answer_begins(text, thinking)
+    if begin is None:
+        still = "it never stopped thinking" if stop == "end" else f"it was still thinking: {_ended(stop)}"
+        return Found("", None, "failed", still, reasoning=text)
+    said = form.read(text[begin:], tools) if tools else Said(form.prose(text[begin:]))
+    reasoning = said.reasoning or thought(text[:begin])
+    if said.fault is not None:
+        fault = said.fault if stop == "end" else f"the call is not whole: {_ended(stop)}"
+        return Found(said.prose, None, "failed", fault, reasoning=reasoning)
+    if said.written is None:
+        why = None if stop == "end" else _ended(stop)
+        why = "there is no answer after what it thought" if why is None and not said.whole else why
+        if why is None:
+            return Found(said.prose, None, "text", reasoning=reasoning)
+        how: Literal["failed", "text"] = "failed" if tools else "text"
+        return Found(said.prose, None, how, f"the answer is not whole: {why}", reasoning=reasoning)
+    if not said.sure and stop != "end":
+        return Found(said.prose, None, "failed", f"the call may not be whole: {_ended(stop)}")
+    return _checked(said.prose, said.written, tools, begin)._replace(reasoning=reasoning)
+
+
+def answer_begins(text: str, thinking: bool) -> int | None:
+    """Where a completion's block of reasoning ends, 0 if it has none; None: it does not end."""
+    if not thinking and not text.lstrip().startswith(THINK):
+        return 0
+    end = text.find(THOUGHT)
+    if end < 0:
+        return None
+    end += len(THOUGHT)
+    return end + len(text[end:]) - len(text[end:].lstrip("\n"))
+
+
+def thought(text: str) -> str:
+    """What stands in a block of reasoning."""
+    return text.strip().removeprefix(THINK).removesuffix(THOUGHT).strip()
+
+
+def _checked(text: str, written: Written, tools: Mapping[str, ToolSpec], begin: int) -> Found:
+    """The call as one of `tools`; `begin` is where the text that it was found in begins."""
+    span = written.start + begin, written.end + begin
+    name, arguments, repairs = written.name, written.arguments, list(written.repairs)
+    if name not in tools:
+        return Found(text, None, "failed", f"there is no tool {name!r}; {nearest(name, tools)}", span)
+    if isinstance(arguments, str):
+        held = loose_json.read(arguments, arguments.find("{")) if "{" in arguments else None
+        if held is not None:
+            arguments = held.value
+            repairs.append("the arguments were a string of JSON")
+    if not isinstance(arguments, dict):
+        return Found(text, None, "failed", f"the arguments of {name} are not an object", span)
+    call = Call(tool=name, arguments=cast("dict[str, Json]", arguments))
+    return Found(text, call, "repaired" if repairs else "ok", "; ".join(repairs) or None, span)
+
+
+def _ended(stop: StopReason) -> str:
+    return "max_tokens was reached" if stop == "length" else "it was interrupted"
+
+
+# -- What forms are made of --------------------------------------------------------------------------
+
+
+def named(value: Json, usual: str) -> tuple[str, Json, list[str]] | str:
+    """An object that names a tool as (name, arguments, repairs), or what is wrong with it.
+
+    usual: the family's own name for the arguments.
+    """
     fields = cast("dict[str, Json]", value) if isinstance(value, dict) else {}
+    repairs: list[str] = []
     inner = fields.get("function")
     if isinstance(inner, dict):
         fields = cast("dict[str, Json]", inner)
         repairs.append("the call was inside 'function'")
     name_key = next((key for key in NAMES if isinstance(fields.get(key), str)), None)
     if name_key is None:
-        return Found(text, None, "failed", "the call does not name a tool: there is no 'name'", span)
-    name = str(fields[name_key])
-    if name not in tools:
-        return Found(text, None, "failed", f"there is no tool {name!r}; {nearest(name, tools)}", span)
-    key = next((key for key in ARGUMENTS if key in fields), None)
-    arguments: Json = fields[key] if key else {}
-    if isinstance(arguments, str):
-        held = _object(arguments, arguments.find("{"), -1) if "{" in arguments else None
-        if held is not None:
-            arguments = held.value
-            repairs.append("the arguments were a string of JSON")
-    if not isinstance(arguments, dict):
-        return Found(text, None, "failed", f"the arguments of {name} are not an object", span)
+        return "the call does not name a tool: there is no 'name'"
     if name_key != NAMES[0]:
         repairs.append(f"{name_key!r} read as 'name'")
+    key = next((key for key in (usual, *ARGUMENTS) if key in fields), None)
     if key is None:
-        repairs.append("no 'arguments': none taken")
-    elif key != ARGUMENTS[0]:
-        repairs.append(f"{key!r} read as 'arguments'")
-    call = Call(tool=name, arguments=cast("dict[str, Json]", arguments))
-    return Found(text, call, "repaired" if repairs else "ok", "; ".join(repairs) or None, span)
+        repairs.append(f"no {usual!r}: none taken")
+    elif key != usual:
+        repairs.append(f"{key!r} read as {usual!r}")
+    return str(fields[name_key]), fields[key] if key else {}, repairs
 
 
-def _object(text: str, begin: int, end: int) -> Object | None:
-    """The object that begins at `begin`; `end` is where a closing tag begins, -1 if there is none."""
-    for strict, repairs in ((True, ()), (False, ("line breaks inside a string",))):
-        try:
-            value, stop = json.JSONDecoder(strict=strict).raw_decode(text, begin)
-            return Object(_sound(value), stop, repairs)
-        except (ValueError, RecursionError):
-            continue
-    body = text[begin:end] if end > begin else text[begin:]
-    body = body[: body.rfind("}") + 1]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of escapes such as "\d", which stay as they are
-            value = ast.literal_eval(body)
-        return Object(_sound(value), begin + len(body), ("Python's quotes or constants",))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return None
+def closed(text: str, end: int, closing: str) -> tuple[int, list[str]]:
+    """Where a call that ends at `end` ends with its closing text, and a repair where that is missing."""
+    after = text[end:]
+    skipped = len(after) - len(after.lstrip())
+    if after.startswith(closing) or after[skipped:].startswith(closing.strip()):
+        return text.index(closing.strip(), end) + len(closing.strip()) if closing.strip() else end, []
+    return end, [f"no {closing.strip()} after the call"]
 
 
-def _sound(value: Json) -> Json:
-    """`value` as JSON can hold it. Raises ValueError for NaN, infinities and halves of surrogate pairs."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    text.encode()
-    return json.loads(text)
-
-
-def _bare(text: str) -> int:
-    """Where an object that looks like a call begins in a text without tags; -1 if none does."""
-    begin = text.find("{")
-    return begin if begin >= 0 and any(f"{q}{key}{q}" in text for key in NAMES[:2] for q in "\"'") else -1
-
-
-def _unreadable(stop: StopReason, opening: str) -> str:
-    """Why there is no object to read after the opening tag, in words that help the model."""
-    if stop != "end":
-        return f"the call is not whole: {_ended(stop)}"
-    return f'the call is not JSON; expected {opening} and then {{"name": "…", "arguments": {{…}}}}'
-
-
-def _ended(stop: StopReason) -> str:
-    return "max_tokens was reached" if stop == "length" else "it was interrupted"
+def followed(text: str, end: int, opening: str) -> list[str]:
+    """What is said of words after a call: nothing, that they were left out, that they were another call."""
+    rest = text[end:]
+    if not rest.strip():
+        return []
+    return [ANOTHER if opening in rest else LEFT_OUT]

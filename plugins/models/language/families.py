@@ -1,67 +1,89 @@
-"""How a family of models is spoken to: its chat template, its form of a call, the grammar of its turn.
+"""How a family of models is spoken to: found by asking its tokenizer and its template, never by a name.
 
-All write a call as Hermes and Qwen do, one JSON object between tags, because one grammar and one parser
-then serve all; what differs is found by asking the tokenizer and the template, never by a model's name:
+The template is given a call: the form (`forms`) whose spelling comes out is the model's own. Where one does,
+the model can be spoken to natively: calls, results and tools in the template's own fields, as it was trained.
 
-    qwen    ChatML; the tags are tokens of their own; the template wraps tool results in <tool_response>
-    smollm  ChatML; the tags are plain text; the template has no form for results, so they are user turns
-    chat    any other template: tags as plain text, results as user turns, neighbours of one role merged,
-            and the system text put before the first user turn where the template has no such role
+    form        whose templates write it so       a call
+    hermes      Qwen2.5, Qwen3                    <tool_call>{"name": …, "arguments": …}</tool_call>
+    qwen-xml    Qwen3-Coder, Qwen3.5, 3.6, 3.8    <tool_call><function=…><parameter=…>…
+    llama3      Llama 3.1, 3.2, 3.3               {"name": …, "parameters": …}
+    deepseek    DeepSeek V3.1; -r1: V3, R1        <｜tool▁call▁begin｜>…<｜tool▁sep｜>…
+    kimi        Kimi K2, K2.5                     <|tool_call_begin|>functions.…:0…
+    harmony     gpt-oss                           to=functions.…<|channel|>commentary json…
 
-Small models seldom begin a call unaided (Qwen2.5-Coder-0.5B writes prose instead), so a turn *is* a call:
-the grammar starts with the tag. The user is answered through a tool that ends the turn; only where no tool
-does may a turn be plain text instead.
+Small models, and all whose template writes none of these, are told of their tools in signatures and asked for
+Hermes's form: `choose` says which, and the setting `model.tool_list`.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from jinja2 import TemplateError
 
 from continualcode.core.data import Call, Json, Message, ParsedTurn, Sample, ToolSpec
-from continualcode.core.errors import ModelUnavailable, UsageError
-from continualcode.plugins.models.language import calls
-from continualcode.plugins.models.language.listing import listing
+from continualcode.core.errors import ConfigError, ModelUnavailable, UsageError
+from continualcode.plugins.models.language import calls, deepseek, harmony, kimi
+from continualcode.plugins.models.language.forms import Form
+from continualcode.plugins.models.language.hermes import Hermes
+from continualcode.plugins.models.language.llama3 import Llama3
+from continualcode.plugins.models.language.qwen_xml import QwenXml
+from continualcode.plugins.models.language.templates import Template
 from continualcode.plugins.models.language.tokens import Codec
+from continualcode.plugins.models.language.turns import RESULT, Native, Plain, native_call
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-RESULT = "<tool_response>\n{}\n</tool_response>"
+HERMES = Hermes()
+FORMS: tuple[Form, ...] = (
+    HERMES,
+    QwenXml(),
+    Llama3(),
+    deepseek.V31,
+    deepseek.R1,
+    kimi.KIMI,
+    harmony.HARMONY,
+)
 
-Turn: TypeAlias = dict[str, str]
-"""A role and a content, as chat templates take them."""
+ToolList: TypeAlias = Literal["auto", "signatures", "native"]
+"""How a model is told of its tools: in lines of our own, as its template does, or whichever `choose` says."""
 
-Template: TypeAlias = Callable[[Sequence[Turn]], str]
-"""The model's chat template, with the beginning of the assistant's turn at the end."""
+SMALL = 2_000_000_000
+"""Parameters below which a model is told in signatures: measured at 0.5 billion (`listing`), no higher."""
+
+_PROBE = Call(tool="look_up", arguments={"words": "what is said", "count": 2})
 
 
 @dataclass(frozen=True)
 class Family:
     """What a template can do and a tokenizer has.
 
-    `ends` are the tokens that end the assistant's turn: the template's own first, then the tokenizer's.
+    form: how its own calls are written, None where it takes none. text_arguments: it takes their arguments as
+    a string. lists_tools: it lists tools. merges: turns of one role must be merged, as far as is known.
+    ends: the tokens that end the assistant's turn: the template's own first, then the tokenizer's.
     """
 
-    name: Literal["qwen", "smollm", "chat"]
-    tags_are_tokens: bool
+    form: Form | None
+    text_arguments: bool
+    lists_tools: bool
     has_tool_role: bool
     has_system_role: bool
+    merges: bool
     ends: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Its form's; for templates without calls, whether they are ChatML."""
+        return self.form.name if self.form else "chat" if self.merges else "chatml"
 
 
 def detect(tokenizer: Any, codec: Codec, template: Template) -> Family:
-    """The family of a tokenizer of transformers: what it has, what its template makes of a few turns."""
+    """The family of a tokenizer of transformers. Raises ModelUnavailable where it has no chat template."""
     words = "what is said"
     user, assistant = {"role": "user", "content": "ask"}, {"role": "assistant", "content": words}
-    said = _attempt(template, [user, assistant, user])
+    said = template.attempt([user, assistant, user])
     if said is None or words not in said:
         raise ModelUnavailable("it has no chat template for user and assistant; use a model tuned to chat")
-    system = _attempt(template, [{"role": "system", "content": words}, user])
-    result = _attempt(template, [user, assistant, {"role": "tool", "content": words}])
-    chatml = "<|im_start|>" in codec.control
-    tags_are_tokens = OPEN in codec.control and CLOSE in codec.control
-    has_tool_role = result is not None and RESULT.format(words) in result
+    system = template.attempt([{"role": "system", "content": words}, user])
+    result = template.attempt([user, assistant, {"role": "tool", "content": words}])
     after = said.partition(words)[2]
     following = sorted((after.index(text), token) for text, token in codec.control.items() if text in after)
     ends = [token for _, token in following[:1]]
@@ -69,143 +91,141 @@ def detect(tokenizer: Any, codec: Codec, template: Template) -> Family:
         ends.append(int(tokenizer.eos_token_id))
     if not ends:
         raise ModelUnavailable("neither its chat template nor its tokenizer has a token that ends a turn")
+    has_system_role = system is not None and words in system
+    form, text_arguments = _form(template) if has_system_role else (None, False)
+    spec: Json = {
+        "name": "list_everything",
+        "description": "",
+        "parameters": {"type": "object", "properties": {}},
+    }
+    listed = template.attempt([user], [{"type": "function", "function": spec}])
+    lists_tools = listed is not None and "list_everything" in listed
+    if form is not None and not lists_tools and not form.listing([spec]):
+        form = None
     return Family(
-        name="qwen" if chatml and tags_are_tokens and has_tool_role else "smollm" if chatml else "chat",
-        tags_are_tokens=tags_are_tokens,
-        has_tool_role=has_tool_role,
-        has_system_role=system is not None and words in system,
+        form=form,
+        text_arguments=text_arguments,
+        lists_tools=lists_tools,
+        has_tool_role=result is not None and RESULT.format(words) in result,
+        has_system_role=has_system_role,
+        merges="<|im_start|>" not in codec.control,
         ends=tuple(dict.fromkeys(ends)),
     )
 
 
-def _attempt(template: Template, turns: Sequence[Turn]) -> str | None:
-    """What the template makes of `turns`; None where it refuses them, as some do by raising."""
-    try:
-        return template(turns)
-    except (TemplateError, TypeError, ValueError):
-        return None
+def _form(template: Template) -> tuple[Form | None, bool]:
+    """The form that the template writes a call in, and whether it takes arguments as a string."""
+    for form in FORMS:
+        for text in (False, True):
+            called = form.turn(calls.Said(""), native_call(_PROBE, 0, text=text))
+            written = template.attempt([{"role": "user", "content": "ask"}, called])
+            if written is not None and form.written(_PROBE) in written:
+                return form, text
+    return None, False
+
+
+def choose(family: Family, wanted: ToolList, parameters: int | None) -> bool:
+    """Whether a model is spoken to natively.
+
+    auto: where its template can, unless it is known to have fewer than `SMALL` parameters. Raises ConfigError
+    where what is wanted cannot be.
+    """
+    if wanted == "native" and family.form is None:
+        known = ", ".join(form.name for form in FORMS)
+        raise ConfigError(
+            "model.tool_list: 'native', but this model's chat template writes no calls in a known form "
+            f"({known}); allowed for it: auto, signatures"
+        )
+    if wanted == "auto":
+        return family.form is not None and (parameters is None or parameters >= SMALL)
+    return wanted == "native"
 
 
 class Language:
-    """One model's language: conversations to token ids, calls to text, tools to a grammar, and back."""
+    """One model's language: conversations to token ids, calls to text, tools to a grammar, and back.
 
-    def __init__(self, tokenizer: Any) -> None:
-        """Of a tokenizer of transformers with a chat template. Raises ModelUnavailable where it has none."""
+    tokenizer: of transformers, with a chat template; ModelUnavailable where it has none. tool_list: the
+    setting. thinking: whether a model that can reason before it answers is asked to. parameters: how many the
+    model has, None where nobody says.
+    """
 
-        def template(turns: Sequence[Turn]) -> str:
-            text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return text
-
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        tool_list: ToolList = "auto",
+        thinking: bool = False,
+        parameters: int | None = None,
+    ) -> None:
         self.codec = Codec(tokenizer)
-        self.family = detect(tokenizer, self.codec, template)
-        self._template = template
+        self._template = Template(tokenizer, thinking)
+        self.family = family = detect(tokenizer, self.codec, self._template)
+        self.native = choose(family, tool_list, parameters)
+        self.form = family.form if self.native and family.form else HERMES
+        header = self._template.header()
+        self._thinking = calls.THINK in header and calls.THOUGHT not in header
+        self.header = tuple(self.codec.encode(header))
+        self.stack = {"language": f"{self.form.name}, tools {'native' if self.native else 'as signatures'}"}
+        if thinking:
+            self.stack["language"] += ", thinking"
+        self._turns = (
+            Native(
+                self.form,
+                self.codec,
+                text_arguments=family.text_arguments,
+                lists_tools=family.lists_tools,
+                thinking=self._thinking,
+            )
+            if self.native
+            else Plain(
+                self.form,
+                self.codec,
+                system_role=family.has_system_role,
+                tool_role=family.has_tool_role,
+                merges=family.merges,
+            )
+        )
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The tokens that end the assistant's turn, the template's own first: where to stop sampling."""
-        return self.family.ends
+        """The tokens that end the assistant's turn: where to stop sampling. The first is the usual one."""
+        own = tuple(self.codec.control[text] for text in self.form.ends if text in self.codec.control)
+        # A form that knows its ends knows them all: the template's may be the end of a message only.
+        return own or self.family.ends
 
     # -- To the model --------------------------------------------------------------------------------
 
     def render(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> tuple[int, ...]:
-        """The prompt. Other people's words are guarded; the tags of the model's own calls count as tokens.
+        """The prompt: the template's own text, but other people's words in it are guarded (`tokens`).
 
-        A completion whose text is an earlier turn's is rendered as it was drawn, so a longer conversation
-        begins with the ids of the shorter one and what the model said (where it spelled canonically).
+        Where a completion's spelling is the usual one and the template shows it whole, a longer conversation
+        begins with the ids of the shorter one and what the model said. Raises UsageError where it refuses.
         """
-        turns = list(self._turns(messages, tools))
+        turns, listed = self._turns.turns(messages, tools)
         if not turns:
             raise UsageError("a conversation without any message cannot be rendered")
         try:
-            return tuple(self.codec.encode(self._template(turns)))
+            return tuple(self.codec.encode(self._template.text(turns, listed)))
         except (TemplateError, TypeError) as error:
             raise UsageError(f"the model's chat template refuses this conversation: {error}") from error
 
     def format_call(self, call: Call) -> str:
         """The call as the model would write it: a completion that the grammar allows."""
-        body = json.dumps({"name": call.tool, "arguments": call.arguments}, ensure_ascii=False)
-        body = body.replace(
-            "\x7f", "\\u007f"
-        )  # the one control character that JSON leaves and the grammar does not
-        return f"{OPEN}\n{body}\n{CLOSE}"
+        return self.form.written(call)
 
     def grammar(self, tools: Sequence[ToolSpec]) -> str | None:
         """The Lark grammar of one turn (llguidance's dialect), which is all that masks are derived from.
 
-        A tag that is a token is named bare; one that is text is a string. Spaces are fixed, as a choice
-        of spelling would be one more thing that a correction can change.
+        Control tokens are named, everything else is text. Spaces are fixed, as a choice of spelling would be
+        one more thing that a correction can change.
         """
-        if not tools:
-            return None
-        schema: Json = {
-            "anyOf": [_call_schema(tool) for tool in tools],
-            "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
-        }
-        begin, finish = (OPEN, CLOSE) if self.family.tags_are_tokens else (f'"{OPEN}"', f'"{CLOSE}"')
-        answers = any(tool.ends_turn for tool in tools)
-        start = "call" if answers else "call | PROSE"
-        prose = "" if answers else "PROSE: /[^<](.|\\n)*/\n"
-        call = f'{begin} "\\n" body "\\n" {finish}'
-        return f"start: {start}\ncall: {call}\n{prose}body: %json {json.dumps(schema)}\n"
+        return self.form.grammar(tools, self.codec.literally) if tools else None
 
     # -- From the model ------------------------------------------------------------------------------
 
     def parse(self, sample: Sample, tools: Sequence[ToolSpec]) -> ParsedTurn:
-        """Read a completion; see `calls`. The span is in tokens, and holds the tags."""
-        found = calls.read(sample.text, {tool.name: tool for tool in tools}, sample.stop, OPEN, CLOSE)
+        """Read a completion; see `calls`. The span is in tokens, and holds the tags. Never raises."""
+        specs = {tool.name: tool for tool in tools}
+        found = calls.read(self.form, sample.text, specs, sample.stop, thinking=self._thinking)
         span = None if found.span is None else self.codec.span(sample.token_ids, *found.span)
         return ParsedTurn(text=found.text, call=found.call, how=found.how, why=found.why, span=span)
-
-    # -- Turns ---------------------------------------------------------------------------------------
-
-    def _turns(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Iterator[Turn]:
-        """The turns as the template gets them: roles that it knows, words guarded."""
-        head = next((m.text for m in messages[:1] if m.role == "system"), "")
-        system = self.codec.guard(head)
-        if tools:
-            system += ("\n" if head else "") + listing(tools, self.codec.guard, self.format_call)
-        turns = [{"role": "system", "content": system}] if system else []
-        turns += [self._turn(m) for m in messages[1 if messages and messages[0].role == "system" else 0 :]]
-        if system and not self.family.has_system_role:
-            turns[0]["role"] = "user"
-        if self.family.name != "chat":
-            yield from turns
-            return
-        while turns:
-            turn = turns.pop(0)
-            while turns and turns[0]["role"] == turn["role"]:
-                turn["content"] += "\n\n" + turns.pop(0)["content"]
-            yield turn
-
-    def _turn(self, message: Message) -> Turn:
-        if message.role == "assistant":
-            called = self.format_call(message.call) if message.call else ""
-            return {"role": "assistant", "content": self._own(message.text or called)}
-        words = self.codec.guard(message.text)
-        if message.role != "tool":
-            return {"role": "user", "content": words}
-        if self.family.has_tool_role:
-            return {"role": "tool", "content": words}
-        return {"role": "user", "content": RESULT.format(words)}
-
-    def _own(self, text: str) -> str:
-        """What the model said, as it said it: the first opening and the last closing tag are its own."""
-        before, opened, rest = text.partition(OPEN)
-        if not opened:
-            return self.codec.guard(text)
-        body, closed, after = rest.rpartition(CLOSE)
-        if not closed:
-            body, after = rest, ""
-        guard = self.codec.guard
-        return f"{guard(before)}{opened}{guard(body)}{closed}{guard(after)}"
-
-
-def _call_schema(tool: ToolSpec) -> Json:
-    """The JSON schema of one call of `tool`: no argument that the tool does not name, unless it says so."""
-    arguments = {"additionalProperties": False, **tool.parameters}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }

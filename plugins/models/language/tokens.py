@@ -12,6 +12,7 @@ be given a control string that only appears by normalising. None of the families
 
 import bisect
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,15 +25,18 @@ MARK = "\ufdd0"
 
 
 class Codec:
-    """Encodes and decodes with one tokenizer: `tokenizer` is a fast one of transformers."""
+    """Encodes and decodes with one tokenizer of transformers."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._backend: Tokenizer = tokenizer.backend_tokenizer
+        self._tokenizer = tokenizer
+        # None: a tokenizer in Python, as Kimi's is; its own `encode` would add tokens.
+        self._backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
         added: dict[int, Any] = tokenizer.added_tokens_decoder
         # Runs of spaces that some tokenizers add are text like any other, and one character has no inside.
         self.control = {t.content: i for i, t in added.items() if len(t.content) > 1 and t.content.strip()}
-        either = "|".join(re.escape(text) for text in self.control)
+        either = "|".join(re.escape(text) for text in sorted(self.control, key=len, reverse=True))
         self._starts = re.compile(f"(?=(?:{either}))(.)", re.DOTALL) if either else None
+        self._controls = re.compile(f"({either})") if either else None
 
     def guard(self, text: str) -> str:
         """`text` for use inside a prompt: it will be encoded as ordinary text, whatever it spells."""
@@ -43,12 +47,32 @@ class Codec:
         """Token ids of text that may be guarded in part; a control string that is not is its token."""
         ids: list[int] = []
         for piece in text.split(MARK):
-            ids += self._backend.encode(piece, add_special_tokens=False).ids
+            if self._backend is not None:
+                ids += self._backend.encode(piece, add_special_tokens=False).ids
+            elif piece:
+                ids += self._tokenizer.convert_tokens_to_ids(self._tokenizer.tokenize(piece))
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens included."""
-        return self._backend.decode(list(ids), skip_special_tokens=False)
+        if self._backend is not None:
+            return self._backend.decode(list(ids), skip_special_tokens=False)
+        text: str = self._tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def literally(self, text: str) -> str:
+        """A Lark expression for `text` (llguidance's dialect): control strings in it as their tokens."""
+        if not text:
+            return ""
+        parts: list[str] = []
+        for piece in self._controls.split(text) if self._controls else [text]:
+            if piece in self.control:
+                parts.append(piece if piece.isascii() else f"<[{self.control[piece]}]>")
+            elif piece:
+                parts.append(json.dumps(piece))
+        return " ".join(parts)
 
     def count(self, text: str) -> int:
         """How many tokens somebody's words are, alone."""

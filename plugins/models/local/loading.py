@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from continualcode.core.data import AdapterSpec
 from continualcode.core.errors import ConfigError, ModelUnavailable
+from continualcode.plugins.models.language.families import ToolList
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_READ = 512 * 2**20
@@ -28,7 +29,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     device: auto is cuda where there is one, else cpu. dtype: auto is float32 on a CPU, which mostly
     emulates shorter types, and bfloat16 on a GPU. threads: of torch; None leaves its choice. context: tokens
     of a prompt and its completion, at most what the model was made for. cache: the folder of installed
-    models; None is the platform's usual place.
+    models; None is the platform's usual place. tool_list: how the model is told of its tools. thinking:
+    whether a model that can reason before it answers is asked to. See docs/models.md on both.
     """
 
     device: str = "auto"
@@ -41,6 +43,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     adapter_seed: int = 0
     acts_on: Literal["all", "completion"] = "completion"
     cache: str | None = None
+    tool_list: ToolList = "auto"
+    thinking: bool = False
 
     @property
     def adapter(self) -> AdapterSpec:
@@ -113,16 +117,6 @@ def room_for_pieces(model: Any) -> int:
     """How many bytes what was read may take: half of what the weights take, but at least `LEAST_READ`."""
     weights: int = sum(weight.nbytes for weight in model.parameters())
     return max(LEAST_READ, weights // 2)
-
-
-def header(tokenizer: Any) -> tuple[int, ...]:
-    """The tokens with which the chat template ends a prompt, for the model's answer to follow."""
-    turns = [{"role": "user", "content": "?"}]
-    bare, whole = (
-        tokenizer.apply_chat_template(turns, add_generation_prompt=asked, return_dict=False)
-        for asked in (False, True)
-    )
-    return tuple(whole[len(bare) :]) if whole[: len(bare)] == bare else tuple(whole[-1:])
 
 
 @contextmanager

@@ -48,11 +48,16 @@ class LocalPolicy:
         files = store.resolve(name, cache=cache, progress=progress)
         loading.be_deterministic(device, given.threads)
         model, tokenizer = loading.load(name, files.folder, dtype, device)
-        self._language = Language(tokenizer)
+        self._language = Language(
+            tokenizer,
+            tool_list=given.tool_list,
+            thinking=given.thinking,
+            parameters=int(model.num_parameters()),
+        )
         self._codec = codec = self._language.codec
         vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)
-        self._adapter = Adapter(model, given.adapter, loading.header(tokenizer))
+        self._adapter = Adapter(model, given.adapter, self._language.header)
         pieces = Pieces(loading.room_for_pieces(model))
         self._prefix = Prefix(self._adapter, pieces, device)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
@@ -61,7 +66,7 @@ class LocalPolicy:
         neutral = Prefix(self._adapter, pieces, device)
         self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
         self._weights: str | None = None
-        self._stack = loading.fingerprint(device, dtype)
+        self._stack = loading.fingerprint(device, dtype) | self._language.stack
         self._info = ModelInfo(
             name=name,
             base=files.base,

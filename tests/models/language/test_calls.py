@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from continualcode.core.data import Call, ToolSpec
 from continualcode.plugins.models.language.calls import Found, read
+from continualcode.plugins.models.language.families import HERMES
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 READ = '{"name": "read", "arguments": {"path": "a.py"}}'
@@ -21,7 +22,7 @@ def known(tools: tuple[ToolSpec, ...]) -> dict[str, ToolSpec]:
 
 
 def reading(text: str, known: dict[str, ToolSpec], stop: Any = "end") -> Found:
-    return read(text, known, stop, OPEN, CLOSE)
+    return read(HERMES, text, known, stop)
 
 
 def test_a_well_formed_call_needs_no_repair(known: dict[str, ToolSpec]) -> None:
