@@ -48,7 +48,7 @@ from continualcode.eventlog import LogCorrupt
 @click.option(
     "--without",
     metavar="WHICH[,…]",
-    help="Leave out corrections: SEQ, LOG@SEQ, by:WHO, kind:KIND, log:LOG.",
+    help="Leave out corrections: SEQ, LOG@SEQ, by:WHO, kind:KIND, tag:TAG, log:LOG.",
 )
 @click.option("--only", metavar="WHICH[,…]", help="Leave out all others.")
 @click.option("--weight", "weights", multiple=True, metavar="WHICH=X", help="What their rows weigh, else 1.")

@@ -6,7 +6,8 @@ time never runs backwards, then by log id, so that the order depends on the logs
 logs share (one is a fork of the other) counts once.
 
 A selector says which corrections are meant: SEQ (the event of a correction or of an update, which means all
-that it took up), by:NAME (who gave it), kind:NAME, log:NAME, or NAME@SEQ in the log of that name.
+that it took up), by:NAME (who gave it), kind:NAME, tag:NAME (`/tag`), log:NAME, or NAME@SEQ in the log of
+that name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from continualcode.core.data import Data
 from continualcode.core.errors import ReplayError, UsageError, nearest
 from continualcode.core.events import (
     CorrectionGiven,
+    CorrectionTagged,
     SessionStarted,
     UpdateApplied,
     UpdateRejected,
@@ -41,6 +43,8 @@ class Attempt(NamedTuple):
     transcript: Transcript
     place: tuple[str, str, int]
     """Time, log id and seq: the order of a curriculum."""
+    tags: Mapping[str, frozenset[str]] = {}
+    """What the log's corrections were called, by id."""
 
 
 class Course(NamedTuple):
@@ -78,6 +82,7 @@ def course_of(
     tried: tuple[str, ...] = ()
     tried_at: list[tuple[str, ...]] = []
     times: dict[str, str] = {}
+    tags: dict[str, frozenset[str]] = {}
     for record in records:
         if isinstance(record, SessionStarted) and transcript.started is not None:
             raise ReplayError(
@@ -89,6 +94,8 @@ def course_of(
         match record:
             case UpdateStarted():
                 times[record.id] = time
+            case CorrectionTagged():
+                tags[record.correction] = tags.get(record.correction, frozenset()) | {record.tag}
             case UpdateApplied() | UpdateRejected():
                 tried = (*tried, record.update)
             case UpdateReverted():
@@ -106,7 +113,7 @@ def course_of(
         assert isinstance(outcome, UpdateApplied | UpdateRejected)  # nothing else was put in `tried`
         own = tuple(transcript.mark(started.seq).pending.values())
         place = (times[update], log, started.seq)
-        attempts.append(Attempt(name, path, started, outcome, own, transcript, place))
+        attempts.append(Attempt(name, path, started, outcome, own, transcript, place, tags))
     return Course(name, log, transcript.started, transcript, tuple(attempts))
 
 
@@ -170,22 +177,24 @@ def _matching(text: str, attempts: Sequence[Attempt]) -> Iterator[str]:
     if seq.isdecimal() and (not at or name):
         yield from _at_event(text, name, int(seq), attempts)
         return
-    if not colon or key not in ("by", "kind", "log"):
+    if not colon or key not in ("by", "kind", "tag", "log"):
         raise UsageError(
             f"{text!r} selects no corrections: an event's number does, NAME@SEQ in the log of that name, "
-            "by:NAME, kind:NAME, log:NAME"
+            "by:NAME, kind:NAME, tag:NAME, log:NAME"
         )
     pairs = [(a, c) for a in attempts for c in a.own]
-    found = [c.id for a, c in pairs if _looked_at(key, a, c) == value]
+    found = [c.id for a, c in pairs if value in _looked_at(key, a, c)]
     if not found:
-        there = {_looked_at(key, a, c) for a, c in pairs}
+        there = frozenset[str]().union(*(_looked_at(key, a, c) for a, c in pairs))
         raise UsageError(f"{text!r} selects no correction that was learned here; {nearest(value, there)}")
     yield from found
 
 
-def _looked_at(key: str, attempt: Attempt, correction: CorrectionGiven) -> str:
+def _looked_at(key: str, attempt: Attempt, correction: CorrectionGiven) -> frozenset[str]:
     """What a selector with that key is compared with."""
-    return {"by": correction.by, "kind": correction.kind, "log": attempt.log}[key]
+    tags = attempt.tags.get(correction.id, frozenset())
+    one = {"by": correction.by, "kind": correction.kind, "log": attempt.log}
+    return tags if key == "tag" else frozenset({one[key]})
 
 
 def _at_event(text: str, name: str, seq: int, attempts: Sequence[Attempt]) -> Iterator[str]:

@@ -28,6 +28,7 @@ from continualcode.core.data import (
 from continualcode.core.learning_events import ContradictionNoticed as ContradictionNoticed
 from continualcode.core.learning_events import CorrectionGiven as CorrectionGiven
 from continualcode.core.learning_events import CorrectionsRetold as CorrectionsRetold
+from continualcode.core.learning_events import CorrectionTagged as CorrectionTagged
 from continualcode.core.learning_events import ExampleRef as ExampleRef
 from continualcode.core.learning_events import MistakeNotMade as MistakeNotMade
 from continualcode.core.learning_events import UpdateApplied as UpdateApplied
@@ -289,6 +290,7 @@ BUILTIN_EVENTS: tuple[type[Record], ...] = (
     RuleRemoved,
     CorrectionsRetold,
     CorrectionGiven,
+    CorrectionTagged,
     MistakeNotMade,
     ContradictionNoticed,
     UpdateStarted,

@@ -45,6 +45,13 @@ class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given")
     origin: str = ""
 
 
+class CorrectionTagged(Record, frozen=True, kw_only=True, tag="correction_tagged"):
+    """The user gave the correction `correction` a name; replay selects by it (`core.curriculum`)."""
+
+    correction: str
+    tag: str
+
+
 class CorrectionsRetold(Record, frozen=True, kw_only=True, tag="corrections_retold"):
     """From here on, corrections of other logs are given again. `logs`: their names, by id.
 

@@ -15,6 +15,7 @@ from continualcode.core.workspace import at_home
 from continualcode.eventlog import read
 from continualcode.plugins.commands.metrics import metrics
 from continualcode.plugins.commands.model import model
+from continualcode.plugins.commands.tag import tag
 
 LAST_DECISIONS = 10
 
@@ -104,6 +105,7 @@ def register_commands() -> list[Command]:
         Simple("help", "show the commands", help_),
         Simple("metrics", "what was done and learned so far", metrics),
         Simple("note", "say something in passing: /note TEXT", note),
+        Simple("tag", "name the last correction, for replay to select: /tag NAME [SEQ]", tag),
         Simple("rules", "calls that are always allowed; /rules remove ID", rules),
         Simple("tools", "what the model can call", tools),
         Simple("model", "which model this is; /model NAME begins a session with another one", model),

@@ -76,6 +76,21 @@ def test_the_same_with_anchors_and_probes(
     assert found.weights != whole.transcript.weights
 
 
+def test_a_session_of_20_comes_out_as_logged_and_without_any_as_if_never_given(
+    record: Record, trainer_of: TrainerOf, course_at: CourseAt
+) -> None:
+    says = [f"Number {i}." for i in range(20)]
+    trainer = {"rehearsal": 0.34, "anchors": 0.0}
+    whole = course_at(record(says, gated=False, trainer=trainer))
+    assert [use.outcome for use in retrained([whole], trainer_of, ScriptedPolicy()).updates] == [
+        "as_logged"
+    ] * 20
+    for out in (0, 10, 19):
+        never = course_at(record(says, gated=False, trainer=trainer, skipped=[out]))
+        found = without(whole, trainer_of, ScriptedPolicy(), str(whole.attempts[out].own[0].seq))
+        assert (found.weights, found.optimiser) == state(never, trainer_of, ScriptedPolicy())
+
+
 def test_the_gate_judges_anew(
     new_recorder: Callable[[], Record], trainer_of: TrainerOf, course_at: CourseAt, new_policy: NewPolicy
 ) -> None:
@@ -150,6 +165,30 @@ def test_corrections_are_selected_by_event_update_kind_and_who_gave_them(
     assert taken(only=(str(second.started.seq),)) == [False, True]
     assert taken(without=("kind:deny",)) == taken(without=("by:user",)) == [False, False]
     assert taken(only=("log:log",)) == [True, True]
+
+
+def test_corrections_are_selected_by_a_tag_that_was_given_in_the_session(
+    record: Record, trainer_of: TrainerOf, course_at: CourseAt
+) -> None:
+    log = record(WORDS[:3], gated=False)
+    first, *_ = (c for a in course_at(log).attempts for c in a.own)
+    ui = ScriptedUI()
+    session = open_scripted(log.parent / "project", ui=ui, log=log, resume=True)
+    for line in ("/tag risky", f"/tag risky {first.seq}", "/tag style", "/tag risky 3", "/tag"):
+        engine.command(session, line)
+    session.close("quit")
+    assert ui.messages[0].startswith("Tagged risky: event")
+    assert "event 3 is no correction" in ui.messages[3] and "needs a name" in ui.messages[4]
+
+    def taken(*without: str) -> list[bool]:
+        changes = Changes(choice=Choice(without=without))
+        found = retrained([course_at(log)], trainer_of, None, changes)
+        return [c.taken for use in found.updates for c in use.corrections]
+
+    assert taken("tag:risky") == [False, True, False]
+    assert taken("tag:style") == [True, True, False]
+    with pytest.raises(UsageError, match="risky, style"):
+        taken("tag:stlye")
 
 
 @pytest.mark.parametrize(
