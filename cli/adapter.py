@@ -1,5 +1,6 @@
 """`cc adapter`: the weights that replays have kept, what they are made of, and handing them out."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,16 @@ import msgspec
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.run import configuration, session_options
 from continualcode.core.curriculum import course
+from continualcode.core.errors import ReplayError
+from continualcode.core.events import event_registry
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Policy
 from continualcode.core.provenance import hand_out, manifest, refuse_folder
-from continualcode.core.replay import trainers_of
+from continualcode.core.replay import plan_of, trainers_of
 from continualcode.core.retraining import Changes, retrained
 from continualcode.core.store import Known, WeightStore, lineage, rebuild_seconds
-from continualcode.eventlog import LogError, read_header
+from continualcode.core.transcript import fold
+from continualcode.eventlog import LogError, read
 
 
 def store_folder() -> Path:
@@ -121,17 +125,25 @@ def export(
 def gc(seconds: float, dry_run: bool) -> None:
     """Let go of kept weights that their log gives again in the stated time.
 
-    What has no log any more, or whose way from the base is not known, stays.
+    What has no log any more, whose log has forgotten what it was learned from, or whose way from the base is
+    not known, stays.
     """
     store, freed, dropped = WeightStore(store_folder()), 0, 0
     gone: frozenset[str] = frozenset()
+    logs: dict[str, frozenset[str]] = {}
     for one in reversed(store.every()):
-        if not store.has(one) or one.state in gone or not _log_is_there(one, store):
+        if not store.has(one) or one.state in gone or not _can_be_trained(one, store, logs):
             continue
-        if rebuild_seconds(one, store, gone) > seconds or _needed(one, store, gone, seconds):
+        again = rebuild_seconds(one, store, gone)
+        if again > seconds or _needed(one, store, gone, seconds):
             continue
         gone |= {one.state}
-        freed += store.state(one).stat().st_size if dry_run else store.drop(one)
+        size = store.state(one).stat().st_size if dry_run else store.drop(one)
+        click.echo(
+            f"{one.weights[:12]}  {one.depth:3d} updates  {size / 1e6:.0f} MB, again in {again:.0f} s  "
+            f"{Path(one.path).name}"
+        )
+        freed += size
         dropped += 1
     did = "would go" if dry_run else "removed"
     click.echo(f"{dropped} states {did}, {freed / 1e6:.0f} MB; a log makes each again within {seconds:g} s")
@@ -147,14 +159,28 @@ def _needed(one: Known, store: WeightStore, gone: frozenset[str], seconds: float
     )
 
 
-def _log_is_there(one: Known, store: WeightStore) -> bool:
-    """Whether every log on the way can still be opened."""
-    try:
-        for path in {before.path for before in lineage(one, store)}:
-            read_header(Path(path))
-    except (LogError, OSError):
-        return False
+def _can_be_trained(one: Known, store: WeightStore, logs: dict[str, frozenset[str]]) -> bool:
+    """Whether every update on the way is still in its log; `logs` remembers which are, by path."""
+    for before in lineage(one, store):
+        if before.path not in logs:
+            logs[before.path] = _updates_in(Path(before.path))
+        if before.update not in logs[before.path]:
+            return False
     return True
+
+
+def _updates_in(log: Path) -> frozenset[str]:
+    """The updates, by id, whose plans the log still gives; none where it cannot be read."""
+    try:
+        transcript = fold(read(log, event_registry()))
+    except (LogError, OSError):
+        return frozenset()
+    found: set[str] = set()
+    for id, started in transcript.updates.items():
+        with contextlib.suppress(ReplayError):  # forgotten, or cut off
+            plan_of(started, transcript)
+            found.add(id)
+    return frozenset(found)
 
 
 def _row(one: Known, store: WeightStore) -> dict[str, Any]:

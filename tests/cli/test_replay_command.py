@@ -171,6 +171,17 @@ def test_what_no_log_can_make_again_is_not_let_go_of(log: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
+def test_what_a_log_has_forgotten_is_not_let_go_of(log: Path) -> None:
+    """Its updates cannot be rebuilt any more, so the kept weights are all there is of them."""
+    found(log, "--resume")
+    dry = CliRunner().invoke(cli, ["adapter", "gc", "--dry-run"]).stdout
+    assert "3 updates" in dry and "anna.jsonl" in dry and "1 states would go" in dry
+    ran = CliRunner().invoke(cli, ["log", "forget", str(log), "--text", "Not here."])
+    assert ran.exit_code == 0, ran.output
+    assert "0 states removed" in CliRunner().invoke(cli, ["adapter", "gc"]).stdout
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_an_adapter_is_exported_at_an_event(log: Path, tmp_path: Path) -> None:
     updates = [r for r in read(log, event_registry()) if isinstance(r, UpdateApplied)]
     out = tmp_path / "adapter"
