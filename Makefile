@@ -43,7 +43,7 @@ $(VENV)/.dev: $(VENV)/.local
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[local]'
+	$(INSTALL) --editable '.[local,tinker]'
 	@touch $@
 
 # --group and --build-constraint need a new pip; a new environment has the one its Python was shipped with.

@@ -37,6 +37,7 @@ BUILTINS = {
     "rewind": "continualcode.plugins.rewind",
     "sdpo": "continualcode.plugins.trainers.sdpo",
     "local": "continualcode.plugins.models.local",
+    "tinker": "continualcode.plugins.models.tinker",
     "scripted": "continualcode.plugins.models.scripted",
     "terminal": "continualcode.plugins.uis.terminal",
     "plain": "continualcode.plugins.uis.plain",

@@ -26,8 +26,9 @@ def wanted(requirement: Requirement, extras: set[str]) -> bool:
 
 
 def brought_in() -> Iterator[str]:
-    """The names of all that is installed by `.[local]`, the dev group and the build, here."""
+    """The names of all that is installed by `.[local,tinker]`, the dev group and the build, here."""
     start = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["local"]]
+    start += PROJECT["project"]["optional-dependencies"]["tinker"]
     start += [*PROJECT["dependency-groups"]["dev"], *PROJECT["build-system"]["requires"], "pip"]
     queue = [Requirement(line) for line in start]
     seen: set[tuple[str, frozenset[str]]] = set()

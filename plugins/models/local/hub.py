@@ -12,6 +12,7 @@ from typing import Any
 
 from continualcode.core.errors import ModelUnavailable
 from continualcode.core.protocols import Progress
+from continualcode.plugins.models.identity import weight_files
 from continualcode.plugins.models.local import child, hub_child
 from continualcode.plugins.models.local.disk import (
     is_full,
@@ -21,7 +22,6 @@ from continualcode.plugins.models.local.disk import (
     size_of,
 )
 from continualcode.plugins.models.local.download import HUB_CHILD
-from continualcode.plugins.models.local.identity import weight_files
 
 _PLAN_SECONDS = 30.0
 _STALL_SECONDS = 60.0

@@ -16,6 +16,7 @@ import msgspec
 
 from continualcode.core.errors import ModelUnavailable
 from continualcode.core.protocols import Progress
+from continualcode.plugins.models.identity import ModelFiles, Record, measure, silent, stamps
 from continualcode.plugins.models.local import convert
 from continualcode.plugins.models.local.aliases import Alias
 from continualcode.plugins.models.local.disk import (
@@ -25,7 +26,6 @@ from continualcode.plugins.models.local.disk import (
     write_if_possible,
 )
 from continualcode.plugins.models.local.download import fetch_gguf
-from continualcode.plugins.models.local.identity import ModelFiles, Record, measure, silent, stamps
 from continualcode.plugins.models.local.lock import held
 
 MANIFEST = "manifest.json"

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 
 from continualcode.core.data import Objective
+from continualcode.plugins.models.shares import shares as shares
 
 
 def log_probs(logits: Tensor, temperature: float, allowed: Tensor | None = None) -> Tensor:
@@ -137,22 +138,3 @@ def guided(teacher: Tensor, neutral: Tensor, guidance: float) -> Tensor:
     # At most 30 nats: what was impossible without the words is no more surprising than that.
     raised = guidance * teacher - (guidance - 1.0) * neutral.clamp(min=-30.0)
     return torch.log_softmax(raised.masked_fill(~plausible, -math.inf), dim=-1)
-
-
-def shares(counts: Sequence[int], weights: Sequence[float], aggregation: str) -> list[float]:
-    """What one token of each example counts for in the batch's mean; Σ counts · shares = 1, or all are 0.
-
-    `counts` are the tokens that carry a loss, by example. token_mean: every such token counts alike;
-    example_mean: every example that has one counts alike. An example without one dilutes neither.
-    `weights` multiply either. example_sum: the tokens of an example add up, and the sums are averaged, so
-    Σ shares (of one token an example) = 1.
-    """
-    per_token = [
-        0.0 if count == 0 else weight / count if aggregation == "example_mean" else weight
-        for count, weight in zip(counts, weights, strict=True)
-    ]
-    total = math.fsum(
-        share if aggregation == "example_sum" else count * share
-        for count, share in zip(counts, per_token, strict=True)
-    )
-    return [share / total if total > 0.0 else 0.0 for share in per_token]

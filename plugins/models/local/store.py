@@ -17,10 +17,10 @@ import platformdirs
 
 from continualcode.core.errors import ModelUnavailable, nearest
 from continualcode.core.protocols import Progress
+from continualcode.plugins.models.identity import ModelFiles, Record, measure, silent, stamps
 from continualcode.plugins.models.local import hub
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 from continualcode.plugins.models.local.disk import write_if_possible
-from continualcode.plugins.models.local.identity import ModelFiles, Record, measure, silent, stamps
 from continualcode.plugins.models.local.install import find, install, require_extra
 
 __all__ = ["ALIASES", "Alias", "ModelFiles", "Progress", "default_cache", "install", "installed", "resolve"]

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continualcode.core.errors import ModelUnavailable
-from continualcode.plugins.models.local import identity, store
+from continualcode.plugins.models import identity
+from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 
 numpy_files: Any = importlib.import_module("safetensors.numpy")  # Any: its types are incomplete

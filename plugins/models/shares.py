@@ -1,0 +1,23 @@
+"""What one token of each row of an update counts for; the same for every policy."""
+
+import math
+from collections.abc import Sequence
+
+
+def shares(counts: Sequence[int], weights: Sequence[float], aggregation: str) -> list[float]:
+    """What one token of each example counts for in the batch's mean; Σ counts · shares = 1, or all are 0.
+
+    `counts` are the tokens that carry a loss, by example. token_mean: every such token counts alike;
+    example_mean: every example that has one counts alike. An example without one dilutes neither.
+    `weights` multiply either. example_sum: the tokens of an example add up, and the sums are averaged, so
+    Σ shares (of one token an example) = 1.
+    """
+    per_token = [
+        0.0 if count == 0 else weight / count if aggregation == "example_mean" else weight
+        for count, weight in zip(counts, weights, strict=True)
+    ]
+    total = math.fsum(
+        share if aggregation == "example_sum" else count * share
+        for count, share in zip(counts, per_token, strict=True)
+    )
+    return [share / total if total > 0.0 else 0.0 for share in per_token]

@@ -1,0 +1,391 @@
+"""A small server that speaks Tinker's wire API on loopback: what the plugin is tested against.
+
+Real HTTP, through the real SDK. The model is real too, and small: the logits after tokens x are
+(E[x_n] + 4 m) W + D[x_n], m a running mean of E[x]; D is trained, with exact gradients of cross entropy and
+importance sampling and an Adam of its own. What it samples can be scripted (`say`), faults come by path.
+Saved states are files in `folder`, so a server that was killed still has them when it is started again.
+
+    python served.py --port 8500 --folder STATES --tokenizer FOLDER
+"""
+
+import argparse
+import base64
+import importlib
+import json
+import os
+import pickle
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+pb: Any = importlib.import_module("tinker.proto.tinker_public_pb2")
+
+NAME = "tiny/model"
+
+
+@dataclass
+class State:
+    """A trained table and its Adam: everything that training moves."""
+
+    table: Any
+    first: Any
+    second: Any
+    steps: int = 0
+
+    def copy(self) -> "State":
+        return State(self.table.copy(), self.first.copy(), self.second.copy(), self.steps)
+
+
+@dataclass
+class Fault:
+    """What becomes of the next `times` requests to a path: an HTTP `status`, or a cut connection.
+
+    after: only once the server has done what was asked, so that the answer alone is lost.
+    """
+
+    times: int = 1
+    status: int = 0
+    detail: str = "made to fail"
+    after: bool = False
+    hang: float = 0.0
+
+
+@dataclass
+class Model:
+    """The arithmetic: `vocabulary` tokens, 8 features."""
+
+    vocabulary: int
+    embed: Any = field(init=False)
+    out: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        random = np.random.default_rng(7)
+        self.embed = random.normal(size=(self.vocabulary, 8))
+        self.out = random.normal(size=(8, self.vocabulary))
+
+    def untrained(self) -> State:
+        shape = (self.vocabulary, self.vocabulary)
+        return State(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+    def logprobs(self, ids: Any, state: State, last: int = 0) -> Any:
+        """Of the next token after each of `ids`, or of the `last` of them: [n, V]."""
+        ids = np.asarray(ids)[-300:] if last else np.asarray(ids)
+        rows = self.embed[ids]
+        ages = np.arange(len(ids))[:, None] - np.arange(len(ids))
+        lately = np.where((ages >= 0) & (ages < 250), 0.03 * 0.97 ** np.abs(ages), 0.0) @ rows
+        rows, lately, ids = rows[-last:], lately[-last:], ids[-last:]
+        logits = (rows + 4.0 * lately) @ self.out + state.table[ids]
+        logits -= logits.max(-1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+class Served:
+    """One server. `requests` counts them by path; `log` holds paths in order."""
+
+    def __init__(
+        self, vocabulary: int, folder: Path, *, distributions: bool = True, name: str = NAME
+    ) -> None:
+        self.model = Model(vocabulary)
+        self.folder = folder
+        self.distributions = distributions
+        self.name = name
+        self.script: list[list[int]] = []
+        self.faults: dict[str, Fault] = {}
+        self.log: list[str] = []
+        self.finished: list[str] = []
+        self.die_at = 0
+        self.trained: dict[str, State] = {}
+        self._gradients: dict[str, Any] = {}
+        self._samplers: dict[str, State] = {}
+        self._futures: dict[str, tuple[bool, bytes]] = {}
+        self._sessions = 0
+        self._lock = threading.RLock()
+        self._http: ThreadingHTTPServer | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # -- Being a server ------------------------------------------------------------------------------
+
+    def start(self, port: int = 0) -> str:
+        """Serve; the URL."""
+        served = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"  # one request a connection: the SDK leaves some open
+
+            def do_GET(self) -> None:
+                served.answer(self, b"")
+
+            def do_POST(self) -> None:
+                served.answer(self, self.rfile.read(int(self.headers.get("content-length", 0))))
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._http.daemon_threads = True
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def stop(self) -> None:
+        """Serve no more; whoever is connected is cut off."""
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
+            self._http = None
+
+    def say(self, ids: list[int]) -> None:
+        """What the next sample that is not a demonstration of nothing says."""
+        self.script.append(ids)
+
+    def answer(self, http: BaseHTTPRequestHandler, body: bytes) -> None:
+        path = http.path.removeprefix("/api/v1/").partition("?")[0]
+        if path not in ("healthz", "session_heartbeat", "retrieve_future"):
+            self.log.append(path)
+            if self.die_at and len(self.log) >= self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        fault = self.faults.get(path)
+        if fault is not None and fault.times > 0:
+            fault.times -= 1
+            if fault.after:
+                self._handle(path, body, http.headers)
+            if fault.hang:
+                time.sleep(fault.hang)
+            if not fault.status:
+                http.connection.close()
+                return
+            return self._reply(http, fault.status, json.dumps({"detail": fault.detail}).encode())
+        if path == "healthz":
+            return self._reply(http, 200, b'{"status": "ok"}')
+        try:
+            status, content, proto = self._handle(path, body, http.headers)
+        except KeyError as missing:
+            status, content, proto = 404, json.dumps({"detail": f"not found: {missing}"}).encode(), False
+        self._reply(http, status, content, proto)
+
+    def _reply(self, http: BaseHTTPRequestHandler, status: int, content: bytes, proto: bool = False) -> None:
+        try:
+            http.send_response(status)
+            http.send_header("content-type", "application/x-protobuf" if proto else "application/json")
+            http.send_header("content-length", str(len(content)))
+            http.end_headers()
+            http.wfile.write(content)
+        except OSError:
+            pass
+
+    # -- The API -------------------------------------------------------------------------------------
+
+    def _handle(self, path: str, body: bytes, headers: Any) -> tuple[int, bytes, bool]:
+        with self._lock:
+            if path == "forward_backward":
+                request = pb.ForwardBackwardRequest()
+                request.ParseFromString(body)
+                return self._promise(self._pass(request), proto=True)
+            given: dict[str, Any] = json.loads(body) if body else {}
+            if path == "retrieve_future":
+                proto, content = self._futures[given["request_id"]]
+                return 200, content, proto
+            if path.startswith("sessions/") and path.endswith("/finish"):
+                self.finished.append(given["reason"]["type"])
+                return 200, b"{}", False
+            known: Any = getattr(self, f"_{path.replace('/', '_')}", None)
+            if known is None:
+                raise KeyError(path)
+            answer: Any = known(given)
+            if isinstance(answer, tuple):
+                return cast("tuple[int, bytes, bool]", answer)
+            return 200, json.dumps(answer).encode(), False
+
+    def _promise(self, result: Any, *, proto: bool = False, **extra: Any) -> tuple[int, bytes, bool]:
+        request = f"request-{len(self._futures)}"
+        content = result if proto else json.dumps(result).encode()
+        self._futures[request] = proto, content
+        return 200, json.dumps({"request_id": request, **extra}).encode(), False
+
+    def _client_config(self, given: Any) -> Any:
+        return {}
+
+    def _client_dynamic_config(self, given: Any) -> Any:
+        return {}
+
+    def _create_session(self, given: Any) -> Any:
+        self._sessions += 1
+        return {"type": "create_session", "session_id": f"session-{os.getpid()}-{self._sessions}"}
+
+    def _session_heartbeat(self, given: Any) -> Any:
+        return {"type": "session_heartbeat"}
+
+    def _get_server_capabilities(self, given: Any) -> Any:
+        return {"supported_models": [{"model_name": self.name, "max_context_length": 4096}]}
+
+    def _create_sampling_session(self, given: Any) -> Any:
+        name = f"sampling-{len(self._samplers)}"
+        path = given.get("model_path")
+        self._samplers[name] = self._load(path) if path else self.model.untrained()
+        return {"type": "create_sampling_session", "sampling_session_id": name}
+
+    def _create_model(self, given: Any) -> Any:
+        model = f"{given['session_id']}:train:{given['model_seq_id']}"
+        self.trained[model] = self.model.untrained()
+        return self._promise({"type": "create_model", "model_id": model})
+
+    def _get_info(self, given: Any) -> Any:
+        data = {"arch": "tiny", "model_name": self.name, "tokenizer_id": self.name}
+        return {"type": "get_info", "model_data": data, "model_id": given["model_id"], "is_lora": True}
+
+    def _weights_info(self, given: Any) -> Any:
+        return {"base_model": self.name, "is_lora": True, "lora_rank": 8}
+
+    def _load_weights(self, given: Any) -> Any:
+        model = f"{given['session_id']}:train:{given['model_seq_id']}"
+        state = self._load(given["path"])
+        if not given["optimizer"]:
+            state = State(state.table, np.zeros_like(state.first), np.zeros_like(state.second))
+        self.trained[model] = state
+        return self._promise({"type": "load_weights", "path": given["path"]})
+
+    def _save_weights(self, given: Any) -> Any:
+        path = f"tinker://{given['path']}/weights/{given['path']}"
+        self._file(path).write_bytes(pickle.dumps(self.trained[given["model_id"]]))
+        return self._promise({"type": "save_weights", "path": path})
+
+    def _save_weights_for_sampler(self, given: Any) -> Any:
+        name = f"sampling-{len(self._samplers)}"
+        self._samplers[name] = self.trained[given["model_id"]].copy()
+        return self._promise({"type": "save_weights_for_sampler", "path": None, "sampling_session_id": name})
+
+    def _optim_step(self, given: Any) -> Any:
+        state, adam = self.trained[given["model_id"]], given["adam_params"]
+        gradient = self._gradients.pop(given["model_id"])
+        norm = float(np.linalg.norm(gradient))
+        if 0 < adam["grad_clip_norm"] < norm:
+            gradient = gradient * (adam["grad_clip_norm"] / norm)
+        state.steps += 1
+        state.first = adam["beta1"] * state.first + (1 - adam["beta1"]) * gradient
+        state.second = adam["beta2"] * state.second + (1 - adam["beta2"]) * gradient**2
+        first = state.first / (1 - adam["beta1"] ** state.steps)
+        second = state.second / (1 - adam["beta2"] ** state.steps)
+        state.table = state.table - adam["learning_rate"] * first / (np.sqrt(second) + adam["eps"])
+        return self._promise({"type": "optim_step", "metrics": {"grad_norm": norm}})
+
+    def _asample(self, given: Any) -> Any:
+        ids = [token for chunk in given["prompt"]["chunks"] for token in chunk["tokens"]]
+        state = self._samplers[given["sampling_session_id"]]
+        k = given.get("topk_prompt_logprobs") or 0
+        if k and not self.distributions:
+            return 400, json.dumps({"detail": "topk_prompt_logprobs is not supported"}).encode(), False
+        answer = pb.SampleResponse()
+        if given.get("prompt_logprobs"):
+            rows = self.model.logprobs(ids, state)
+            own = [np.nan, *(rows[i, ids[i + 1]] for i in range(len(ids) - 1))]
+            answer.prompt_logprobs = np.asarray(own, np.float32).tobytes()
+            if k:
+                best = np.argsort(-rows[:-1], axis=-1, kind="stable")[:, :k]
+                first = np.zeros((1, k))
+                answer.topk_prompt_logprobs.length, answer.topk_prompt_logprobs.k = len(ids), k
+                answer.topk_prompt_logprobs.token_ids = (
+                    np.concatenate([first, best]).astype(np.int32).tobytes()
+                )
+                told = np.take_along_axis(rows[:-1], best, axis=-1)
+                answer.topk_prompt_logprobs.logprobs = (
+                    np.concatenate([first - 99999.0, told]).astype(np.float32).tobytes()
+                )
+        self._sampled(
+            answer, ids, state, given["sampling_params"], scoring=bool(given.get("prompt_logprobs"))
+        )
+        return self._promise(answer.SerializeToString(), proto=True, sample_sequence_ids=["s0"])
+
+    def _sampled(self, answer: Any, ids: list[int], state: State, params: Any, *, scoring: bool) -> None:
+        told = None if scoring or params["max_tokens"] < 12 or not self.script else self.script.pop(0)
+        drawn: list[int] = []
+        logprobs: list[float] = []
+        random = np.random.default_rng(params.get("seed") or 0)
+        stop: set[int] = set(params.get("stop") or ())
+        while len(drawn) < min(params["max_tokens"], 48 if told is None else len(told)):
+            row = self.model.logprobs([*ids, *drawn], state, 1)[-1]
+            if told is not None:
+                token = told[len(drawn)]
+            elif params["temperature"] == 0.0:
+                token = int(row.argmax())
+            else:
+                token = int(random.choice(len(row), p=np.exp(row / 1.0)))
+            drawn.append(token)
+            logprobs.append(float(row[token]))
+            if token in stop:
+                break
+        sequence = answer.sequences.add()
+        sequence.stop_reason = pb.STOP_REASON_STOP if drawn[-1] in stop else pb.STOP_REASON_LENGTH
+        sequence.tokens = np.asarray(drawn, np.int32).tobytes()
+        sequence.logprobs = np.asarray(logprobs, np.float32).tobytes()
+
+    def _pass(self, request: Any) -> bytes:
+        state = self.trained[request.model_id]
+        gradient = np.zeros_like(state.table)
+        told: list[Any] = []
+        for datum in request.data:
+            ids = np.concatenate([np.frombuffer(c.encoded_text.tokens, np.int32) for c in datum.model_input])
+            given = {name: _tensor(tensor) for name, tensor in datum.loss_fn_inputs.items()}
+            rows = self.model.logprobs(ids, state)
+            targets = given["target_tokens"].reshape(len(ids), -1)
+            logprobs = np.take_along_axis(rows, targets, axis=-1)
+            told.append(logprobs.astype(np.float32))
+            if request.loss_fn == "cross_entropy":
+                weights = given["weights"].reshape(len(ids), -1)
+            else:
+                old, advantages = given["logprobs"][:, None], given["advantages"][:, None]
+                weights = np.exp(logprobs - old) * advantages
+            for place in np.flatnonzero(np.any(weights, axis=-1)):
+                gradient[ids[place]] += weights[place].sum() * np.exp(rows[place])
+                np.subtract.at(gradient[ids[place]], targets[place], weights[place])
+        if not request.forward_only:
+            self._gradients[request.model_id] = self._gradients.get(request.model_id, 0.0) + gradient
+        answer = pb.ForwardBackwardOutput()
+        answer.loss_fn_output_type = "ArrayRecord"
+        record = answer.loss_fn_outputs.add()
+        record.num_datums = len(told)
+        tensor = record.fields["logprobs"]
+        tensor.dtype = pb.DTYPE_FLOAT32
+        tensor.data = b"".join(one.tobytes() for one in told)
+        tensor.offsets = np.cumsum([0, *(one.nbytes for one in told)]).astype(np.int64).tobytes()
+        answer.metrics["loss:sum"] = 0.0
+        return answer.SerializeToString()
+
+    def _file(self, path: str) -> Path:
+        return self.folder / base64.urlsafe_b64encode(path.encode()).decode()
+
+    def _load(self, path: str) -> State:
+        file = self._file(path)
+        if not file.exists():
+            raise KeyError(f"checkpoint {path} has expired")
+        return pickle.loads(file.read_bytes())
+
+
+def _tensor(tensor: Any) -> Any:
+    kind = np.int64 if tensor.dtype == pb.DTYPE_INT64 else np.float32
+    return np.frombuffer(tensor.dense, kind).reshape(list(tensor.shape))
+
+
+def main() -> None:
+    """Serve until killed."""
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--port", type=int, required=True)
+    ap.add_argument("--folder", type=Path, required=True)
+    ap.add_argument("--vocabulary", type=int, required=True)
+    ap.add_argument("--die-at", type=int, default=0)
+    ap.add_argument("--script", type=Path)
+    given = ap.parse_args()
+    served = Served(given.vocabulary, given.folder)
+    served.die_at = given.die_at
+    if given.script:
+        served.script = json.loads(given.script.read_text())
+    served.start(given.port)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
