@@ -16,7 +16,7 @@ from continualcode.cli.run import configuration, log_folder, new_log, session_op
 from continualcode.cli.sides import Side, recorded_model, two_sides
 from continualcode.core.config import Config
 from continualcode.core.errors import UsageError
-from continualcode.core.evaluation.cases import CaseRule, Cases, load_cases
+from continualcode.core.evaluation.cases import CaseRule, Cases, load_cases, unknown_tools
 from continualcode.core.evaluation.measure import Figures, Ruler, Settings
 from continualcode.core.evaluation.teach import Lesson, teach
 from continualcode.core.plugins import Plugins
@@ -93,6 +93,8 @@ def evaluate(
         config = configured(recorded=recorded)
     settings = Settings(draws=draws, max_tokens=max_tokens, seed=seed)
     with measuring_session(config, progress, keep=cases.stem if learn else None) as session:
+        for said in unknown_tools(loaded, session.tools):
+            click.echo(f"note: {said}", err=True)
         ruler = Ruler(session, settings)
         before, after = (_measured(side, session, ruler, loaded, rules) for side in sides)
         lessons: list[Lesson] = []

@@ -39,6 +39,11 @@ class Predicate(Data, frozen=True):
                 return False
         return not self.any_of or any(one.holds(call, workspace) for one in self.any_of)
 
+    def names(self) -> frozenset[str]:
+        """Every tool that it names."""
+        own = (self.tool,) if isinstance(self.tool, str) else self.tool or ()
+        return frozenset(own).union(*(one.names() for one in self.any_of))
+
     def looks_at(self, tool: str) -> frozenset[str] | None:
         """Which arguments of a call of `tool` decide it, by name; None: no call of `tool` can make it true.
 

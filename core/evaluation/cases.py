@@ -95,6 +95,19 @@ class Cases(Data, frozen=True):
         return tuple(by_name[name] for name in wanted)
 
 
+def unknown_tools(cases: Cases, tools: Iterable[str]) -> list[str]:
+    """What to say of tools that predicates name and that are not there: a call of them cannot be made."""
+    there, said = set(tools), list[str]()
+    rules = [(f"rule {rule.name!r}", (rule.violates, rule.obeys)) for rule in cases.rule]
+    controls = [(f"control {n}", (control.expects,)) for n, control in enumerate(cases.control, 1)]
+    for where, predicates in (*rules, *controls):
+        names = {name for predicate in predicates if predicate is not None for name in predicate.names()}
+        said += [
+            f"{where}: there is no tool {name!r}; {nearest(name, there)}" for name in sorted(names - there)
+        ]
+    return said
+
+
 def load_cases(file: Path) -> Cases:
     """The case set in `file`. ConfigError names the file, the table, the key, and what is allowed."""
     try:

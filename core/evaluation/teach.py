@@ -53,7 +53,7 @@ def teach(session: Session, rule: CaseRule, case: Case) -> Lesson:
     configured = session.config
     try:
         for attempt in range(1, ATTEMPTS + 1):
-            _stage(session, case)
+            stage(session, case)
             if attempt == 2:
                 warmer = msgspec.structs.replace(configured.sampling, temperature=1.0)
                 session.config = msgspec.structs.replace(configured, sampling=warmer)
@@ -72,7 +72,7 @@ def teach(session: Session, rule: CaseRule, case: Case) -> Lesson:
     return Lesson(rule=rule.name, prompt=case.prompt, outcome="not_made", attempts=ATTEMPTS)
 
 
-def _stage(session: Session, case: Case) -> None:
+def stage(session: Session, case: Case) -> None:
     """A new conversation in a workspace that holds the case's files and nothing else, as facts of the log."""
     root = session.workspace.root
     _empty(root)

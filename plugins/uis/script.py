@@ -14,6 +14,8 @@
     otherwise = "allow"                           # calls that no rule is about; or "deny", with a reason
     reason = "Not now."
 
+A case set (`cc eval`) is a script too: its training prompts, and its rules; see `case_script`.
+
 The decisions are recorded as `script:RULE`, so the log says honestly who made them; a correction counts
 as the user's own. What happens is printed as it is by the UI `plain`.
 """
@@ -30,10 +32,12 @@ from continualcode import hookimpl
 from continualcode.core.config import options as checked
 from continualcode.core.data import Data
 from continualcode.core.errors import ConfigError
+from continualcode.core.evaluation.cases import load_cases
 from continualcode.core.operator import OperatorRule, parse_rule
 from continualcode.core.protocols import UI
 from continualcode.core.review import Answer, Question
 from continualcode.core.session import Session
+from continualcode.plugins.uis.case_script import CaseUI
 from continualcode.plugins.uis.screen import Screen
 
 
@@ -99,7 +103,7 @@ class ScriptUI(Screen):
         return Answer(verdict="allow", by="script:otherwise")
 
 
-def load(file: Path) -> ScriptUI:
+def load(file: Path) -> UI:
     """The UI that a script file describes. ConfigError names the file, the table and the key."""
     try:
         given = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -107,6 +111,8 @@ def load(file: Path) -> ScriptUI:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from None
+    if "prompt" not in given and any("train" in table for table in given.get("rule", ())):
+        return CaseUI(load_cases(file))
     script = checked(Script, given, str(file))
     rules = tuple(parse_rule(table, f"{file}: rule {number}") for number, table in enumerate(script.rule, 1))
     return ScriptUI(script, rules)

@@ -171,6 +171,13 @@ def test_for_a_person_it_is_a_table(cc: Cc) -> None:
     assert "learned in" in done.stderr and "cc replay --verify" in done.stdout
 
 
+def test_a_tool_that_is_not_there_is_said_and_measured_as_never_called(cc: Cc) -> None:
+    (cc.folder / "cases.toml").write_text(CASES.replace('tool = "write"', 'tool = ["wirte", "write"]'))
+    done = cc.eval("--json")
+    assert "note: rule 'edit-not-write': there is no tool 'wirte'; did you mean 'write'?" in done.stderr
+    assert json.loads(done.stdout)["rules"][0]["recurrence_before"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

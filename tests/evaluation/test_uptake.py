@@ -107,12 +107,10 @@ def test_all_arms_are_measured_once_reported_and_replayed(script: Run, tmp_path:
 
     verified = script("verify.py", *ON)
     assert verified.returncode == 0, verified.stdout
-    assert (
-        "9 of 9 updates" not in verified.stdout
-        and "updates in 18 logs have the logged digest" in verified.stdout
-    )
+    assert "18 of 18 updates in 18 logs have the logged digest" in verified.stdout
 
 
+@pytest.mark.slow
 def test_a_sequence_goes_on_where_it_was_stopped(script: Run, tmp_path: Path) -> None:
     arguments = (
         "--model",
