@@ -11,6 +11,7 @@ import msgspec
 from continualcode.cli import export as export_form
 from continualcode.cli import timeline
 from continualcode.cli.output import progress_on_stderr
+from continualcode.cli.timeline import counted
 from continualcode.cli.tree import tree
 from continualcode.core.decisions import decided, in_words
 from continualcode.core.errors import UsageError
@@ -149,9 +150,12 @@ def merge_(logs: tuple[Path, ...], out: Path, as_json: bool) -> None:
     One LOG alone makes a copy that can be gone on with beside it.
     """
     result = merge(logs, out, progress=progress("merging"))
-    twins = f", {result.twins} twins left out" if result.twins else ""
-    line = f"{result.path}: {result.events} events of {len(result.logs)} logs{twins}"
-    click.echo(_json(result) if as_json else line)
+    if as_json:
+        click.echo(_json(result))
+        return
+    twins = f", {counted(result.twins, 'twin')} left out" if result.twins else ""
+    events = counted(result.events, "event")
+    click.echo(f"{result.path}: {events} of {counted(len(result.logs), 'log')}{twins}")
 
 
 @log.command(name="repair")
@@ -163,11 +167,12 @@ def repair_(log: Path, as_json: bool) -> None:
     if as_json:
         click.echo(_json(result))
     elif result.damage is None:
-        click.echo(f"nothing to repair: {result.events} events, all sound")
+        click.echo(f"nothing to repair: {counted(result.events, 'event')}, all sound")
     else:
         click.echo(f"was: {result.damage.error()}")
-        lost = f" {result.lost} acknowledged events are no longer in it." if result.lost else ""
-        click.echo(f"now: {result.events} events;{lost} {result.moved:,} bytes moved to {result.quarantine}")
+        lost = f"; {counted(result.lost, 'acknowledged event')} no longer in it" if result.lost else ""
+        moved = f"; {counted(result.moved, 'byte')} moved to {result.quarantine}" if result.moved else ""
+        click.echo(f"now: {counted(result.events, 'event')}{lost}{moved}")
 
 
 @log.command(name="forget")
@@ -248,7 +253,7 @@ def export(log: Path, form: export_form.Form, kind: str, out: Path | None, as_js
     except BaseException:
         out.unlink(missing_ok=True)  # half of the examples must not pass for all of them
         raise
-    click.echo(_json({"rows": count, "out": str(out)}) if as_json else f"{out}: {count} rows")
+    click.echo(_json({"rows": count, "out": str(out)}) if as_json else f"{out}: {counted(count, 'row')}")
 
 
 def _write_lines(rows: Iterable[export_form.Row], out: Path) -> int:

@@ -55,6 +55,11 @@ def _text(value: Any) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 event`, `2,000 events`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _short(text: str) -> str:
     text = text.replace("\n", "⏎")
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
@@ -66,13 +71,16 @@ def verification(found: Verification) -> str:
         witness = (
             "" if found.ack == "ok" else f" (no .ack sidecar of it: {found.ack}; its very end has no witness)"
         )
-        size = f"{found.events:,} events, {found.bytes:,} bytes, {found.segments} segments"
+        size = ", ".join(
+            counted(*one)
+            for one in ((found.events, "event"), (found.bytes, "byte"), (found.segments, "segment"))
+        )
         return f"ok: {size}, h {found.last_hash[:12]}…{witness}"
     beside = found.kind in ("sidecar", "blob")
     what = "damaged" if beside else "torn by a crash" if found.recoverable else "corrupt"
     return (
         f"{what}: {found.path}: line {found.line}, byte {found.offset}: {found.kind}: {found.found}\n"
-        f"good: {'all' if beside else 'the'} {found.good_events:,} events{'' if beside else ' before it'}\n"
+        f"good: {counted(found.good_events, 'event')}{'' if beside else ' before it'}\n"
         f"{_advice(found)}"
     )
 
@@ -85,6 +93,8 @@ def _advice(found: Verification) -> str:
             return f"bring it back from a copy, or `cc log forget --digest {found.path.name}`"
         case "header":
             return "a newer version of this program may have written it"
+        case "foreign":
+            return "nothing was changed, and nothing will be: name another file"
         case _ if found.recoverable:
             return "a crash explains this; the next session puts it right and goes on"
         case _:
@@ -96,9 +106,11 @@ def statistics(found: Stats) -> str:
     width = max((len(t) for t in found.types), default=4)
     rows = [f"{t:<{width}}  {s.events:>9,}  {s.bytes:>13,} bytes" for t, s in sorted(found.types.items())]
     rows.append(f"{'all':<{width}}  {found.events:>9,}  {found.bytes:>13,} bytes")
-    rows.append(f"log {found.log}, {found.segments} segments, {found.first or '-'} to {found.last or '-'}")
+    rows.append(
+        f"log {found.log}, {counted(found.segments, 'segment')}, {found.first or '-'} to {found.last or '-'}"
+    )
     if found.redacted:
-        rows.append(f"{found.redacted} secrets redacted")
+        rows.append(f"{counted(found.redacted, 'secret')} redacted")
     if found.damage is not None:
         rows.append(f"counted up to damage: {found.damage.error()}")
     return "\n".join(rows)
@@ -107,7 +119,7 @@ def statistics(found: Stats) -> str:
 def forgetting(done: Forgotten, log: Path) -> str:
     """What went, what follows from that, and what is left to do by hand."""
     lines = [f"blob forgotten: {digest}" for digest in done.blobs]
-    lines.append(f"{len(done.events)} events lost contents: {_numbers(done.events)}")
+    lines.append(f"{counted(len(done.events), 'event')} lost contents: {_numbers(done.events)}")
     if done.updates:
         lines.append(f"updates that cannot be rebuilt any more: {_numbers(done.updates)}")
     if done.left:

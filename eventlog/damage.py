@@ -26,13 +26,16 @@ KINDS = {
     "swapped": "two lines changed places",
     "rewritten": "the lines match each other and not what was acknowledged",
     "header": "the first line is no header of a log that this version can read",
+    "foreign": "this is no log: it does not begin as one, and holds no line of one",
     "sidecar": "the lines are whole, and the .ack sidecar is not as it was written",
     "blob": "the lines are whole, and a blob does not match its digest",
 }
 """The words that `LogCorrupt.kind` and `Verification.kind` use."""
 
-_MOVED = KINDS.keys() - {"header", "sidecar", "blob"}
-"""What `repair` cuts off."""
+NO_REPAIR = frozenset({"header", "foreign"})
+"""Where `repair` has nothing to offer: what it would move away may be as good as new."""
+
+_HEADER = b'{"t":"log","seq":0,'
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ class Damage:
 
     def error(self) -> LogCorrupt:
         """As the error that a reader raises."""
-        hint = " (`cc log repair` moves it, and all that follows, aside)" if self.kind in _MOVED else ""
+        hint = " (the next session puts it right)" if self.recoverable else ""
+        if not self.recoverable and self.kind not in NO_REPAIR:
+            hint = " (`cc log repair` moves it, and all that follows, aside)"
         return LogCorrupt(self.path, self.line, self.offset, self.kind, self.found + hint)
 
 
@@ -82,9 +87,17 @@ def diagnose(
             _says_durable_in(later, is_header, seq) for later in paths[segment + 1 :]
         )
     torn = not durable and not acked(ack, segment, offset)
+    if torn and is_header and segment == 0 and not _begins_a_log(bad):
+        return Damage(path, line, offset, "foreign", False, KINDS["foreign"])
     found = KINDS[kind] if torn else f"{KINDS[kind]}; {_proof(ack, segment, offset)}"
     recoverable = torn or (kind == "newline" and segment + 1 == len(paths))
     return Damage(path, line, offset, kind, recoverable, found)
+
+
+def _begins_a_log(bad: bytes) -> bool:
+    """Whether a log's first line may have been this: it begins or ends so, or a power loss has left NULs."""
+    start = bad[: len(_HEADER)]
+    return start in (_HEADER[: len(bad)], bytes(len(start))) or not _bad_tail(bad)
 
 
 def damaged_sidecar(path: Path) -> Damage | None:

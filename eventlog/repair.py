@@ -11,7 +11,7 @@ from pathlib import Path
 
 from continualcode.eventlog.ack import ack_line, holder_line
 from continualcode.eventlog.chain import Walk
-from continualcode.eventlog.damage import Damage, damaged_sidecar
+from continualcode.eventlog.damage import NO_REPAIR, Damage, damaged_sidecar
 from continualcode.eventlog.disk import Disk
 from continualcode.eventlog.lock import hold
 from continualcode.eventlog.recovery import End, finish, quarantine
@@ -37,7 +37,7 @@ def repair(path: Path | str, *, disk: Disk | None = None) -> Repaired:
     """Cut the log at `path` before its first damaged line; move what follows to `PATH.torn`.
 
     Where the lines are whole and the sidecar is damaged, the sidecar is written anew. Blobs are left alone.
-    Raises LogHeld where a writer has it, LogCorrupt where it is not damaged but newer than this version.
+    Raises LogHeld where a writer has it, LogCorrupt where it is newer than this version, or no log at all.
     """
     path, disk, torn = Path(path), disk or Disk(), torn_path(Path(path))
     with hold(path):
@@ -51,7 +51,7 @@ def repair(path: Path | str, *, disk: Disk | None = None) -> Repaired:
                 place = walk.place
                 _write_ack(path, place.log, End(place.segment, place.offset, place.seq, place.h), disk)
             return Repaired(walk.place.seq, 0, 0, torn, sidecar)
-        if damage.kind == "header":
+        if damage.kind in NO_REPAIR:
             raise damage.error()
         moved = 0
         for index, later in sorted(existing_segments(path).items(), reverse=True):

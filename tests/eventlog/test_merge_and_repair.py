@@ -203,3 +203,30 @@ def test_every_flipped_byte_can_be_repaired_and_gone_on_from(finished: Path, reg
 def test_a_log_in_use_is_not_repaired(finished: Path, registry: Registry) -> None:
     with LogWriter.open(finished, registry), pytest.raises(LogHeld):
         repair(finished)
+
+
+@pytest.mark.parametrize("content", [b"import os\n", b"x", b"\x7fELF\0\0\n", b'{"t":"note"}\n', b"\n" * 3])
+def test_a_file_that_is_no_log_is_left_alone(ram: Path, registry: Registry, content: bytes) -> None:
+    path = ram / "script.py"
+    path.write_bytes(content)
+    assert (verify(path).kind, verify(path).recoverable) == ("foreign", False)
+    with pytest.raises(LogCorrupt, match="this is no log"):
+        repair(path)
+    with pytest.raises(LogCorrupt, match="this is no log"):
+        LogWriter.open(path, registry)
+    with pytest.raises(LogCorrupt, match="this is no log"):
+        list(read(path, registry))
+    assert [p.name for p in ram.iterdir()] == ["script.py"]
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"t":"log","seq":0,"d', bytes(300)])
+def test_what_a_crash_leaves_of_a_first_line_is_begun_again(
+    ram: Path, registry: Registry, content: bytes
+) -> None:
+    path = ram / "log"
+    path.write_bytes(content)
+    assert verify(path).recoverable
+    with LogWriter.open(path, registry) as log:
+        log.append(Note(text="on"))
+    assert verify(path).ok
