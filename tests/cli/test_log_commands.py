@@ -174,7 +174,7 @@ def test_forget_takes_a_text_out_and_names_what_lost_contents(log: Path) -> None
     assert cc("log", "verify", log)[0] == 0
     assert "text=Fix «gone»" in cc("log", "show", log)[1]
     code, out, _ = cc("log", "forget", log, "--seq", 4)
-    assert (code, out) == (0, "1 events lost contents: 4\n")
+    assert (code, out) == (0, "1 event lost contents: 4\n")
     code, _, err = cc("log", "forget", log, "--seq", 3)
     assert (code, "event 3 is not there, or holds no text" in err) == (2, True)
 
