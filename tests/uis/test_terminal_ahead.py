@@ -85,6 +85,24 @@ def test_a_line_that_is_being_typed_when_a_question_comes_up_goes_on_and_decides
     assert len(screen.records("decision_made")) == 1
 
 
+def test_a_slash_at_a_question_begins_a_line_of_which_no_key_decides(terminal: "Start") -> None:
+    screen = terminal([WRITE, "done"])
+    screen.keys("go\r")
+    screen.sees("y allow")
+    screen.keys("/note nay\r")
+    screen.sees(r"Noted, and it joins your next correction: nay[\s\S]*y allow")
+    screen.keys("/metrics")
+    screen.sees("kept for your next prompt: /metrics")
+    assert not screen.records("decision_made")
+    time.sleep(0.8)
+    screen.keys("y")
+    screen.sees(r"(?m)^> /metrics$")
+    screen.keys("\r")
+    screen.sees("0 applied")
+    leave(screen)
+    assert [note["text"] for note in screen.records("note_given")] == ["nay"]
+
+
 def test_a_turn_that_is_stopped_puts_what_waited_back_into_the_line(terminal: "Start") -> None:
     screen = terminal(["word " * 100], **SLOW)
     screen.keys("go\r")

@@ -57,6 +57,11 @@ class Ahead:
         text, self.text = self.text, ""
         return None, text
 
+    @property
+    def noted(self) -> bool:
+        """Whether a note waits."""
+        return any(line.startswith(_NOTE) for line in self.waiting)
+
     def notes(self) -> list[str]:
         """The words of `/note`s that wait: they need not wait for the end of the turn."""
         found = [line.removeprefix(_NOTE).strip() for line in self.waiting if line.startswith(_NOTE)]

@@ -51,6 +51,7 @@ class TerminalUI:
         self._loading: Loading | None = None
         self._early: str | None = None  # given before the session was open
         self._over = False  # the input has ended
+        self._commanded = False  # what was given last is a command
         completer = PromptCompleter(
             Files(self._root), lambda: self._session.commands if self._session else {}
         )
@@ -129,9 +130,9 @@ class TerminalUI:
             if text in ("/help", "/?"):
                 self._show.say(help_page.page(session.commands))
             elif text:
-                if not text.startswith("/"):
-                    self._ahead.press(self._lines.early_keys())
-                    self._working.begin(session.cancelled)
+                self._commanded = text.startswith("/")
+                self._ahead.press(self._lines.early_keys())
+                self._working.begin(None if self._commanded else session.cancelled)
                 return text
         return None
 
@@ -150,8 +151,6 @@ class TerminalUI:
     def review(self, question: Question, session: Session) -> Answer:
         """Show what the call would do, and ask until there is a decision."""
         self._rest()
-        for words in self._ahead.notes():
-            self._note(words, session)
         try:
             answer = self._decide(question, session)
         finally:
@@ -180,6 +179,8 @@ class TerminalUI:
 
     def message(self, text: str) -> None:
         """A command's answer, or an error."""
+        if self._commanded:
+            self._working.end()  # the command is over, and may have ended the session
         self._show.say(Rows(text))
 
     # -- A question -----------------------------------------------------------------------------------
@@ -194,6 +195,8 @@ class TerminalUI:
         if question.reason:
             self._show.say(question.reason, "warn", indent=2)
         while True:
+            for words in self._ahead.notes():
+                self._note(words, session)
             key = review.press(choices, self._lines.status_text, self._theme.prompt_style(), self._ahead)
             try:
                 if key == review.STOP and not choices.warned:

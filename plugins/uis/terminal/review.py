@@ -26,7 +26,8 @@ from continualcode.plugins.uis.terminal.ahead import Ahead
 from continualcode.plugins.uis.terminal.render import clean
 
 YES, ALWAYS, NO, EDIT, EDITOR, SKIP, NOTE, HELP = "y", "a", "n", "e", "E", "s", "!", "?"
-STOP, END = "c-c", "c-d"
+STOP, END, NOTED = "c-c", "c-d", "noted"
+COMMAND = "/"
 
 HELP_LINES = (
     ("y", "allow this call, once"),
@@ -101,7 +102,8 @@ def wrapped(text: str, width: int) -> list[str]:
 def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: BaseStyle, ahead: Ahead) -> str:
     """The key that was pressed: one of `choices.keys`, STOP or END. Any other key shows the help.
 
-    While someone is in the middle of typing a line, keys belong to that line (`ahead`), until they pause.
+    While someone is in the middle of typing a line, keys belong to that line (`ahead`), until they pause; a
+    slash begins one. NOTED: that line was a note, which waits in `ahead`.
     """
     keys = KeyBindings()
     choices.typed = ahead.line
@@ -110,9 +112,11 @@ def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: Bas
     @keys.add(Keys.Enter)
     def _(event: KeyPressEvent) -> None:
         pressed = event.key_sequence[0].key
-        if ahead.typing:
+        if ahead.typing or pressed == COMMAND:
             ahead.press(event.key_sequence)
             choices.typed = ahead.line
+            if ahead.noted:
+                event.app.exit(result=NOTED)
         elif pressed in choices.keys and pressed != HELP:
             event.app.exit(result=pressed)
         else:

@@ -36,7 +36,7 @@ from continualcode.plugins.uis.terminal.render import clean, markdown, output
 from continualcode.plugins.uis.terminal.status import count
 from continualcode.plugins.uis.terminal.theme import Theme
 
-THINKING = "thinking"
+THINKING, LEARNING = "thinking", "learning"
 
 
 class Show:
@@ -74,10 +74,13 @@ class Show:
                 self._activity.begin(f"running {record.call.tool}")
             case ToolRan():
                 self._ran(record, session)
-            case CorrectionGiven() if record.by != "user":
-                self.say(f"correction ({record.kind}, {record.by}): {record.feedback}", "warn", indent=2)
+            case CorrectionGiven():
+                if record.by != "user":
+                    self.say(f"correction ({record.kind}, {record.by}): {record.feedback}", "warn", indent=2)
+                if session.config.session.train:
+                    self._learning()  # what to learn is worked out first, which takes a while, too
             case UpdateStarted():
-                self._activity.begin("learning")
+                self._learning()
             case UpdateApplied():
                 self.say(credit.learned(record, session, self._theme), indent=2)
                 self._activity.begin(THINKING, model=True)
@@ -97,6 +100,10 @@ class Show:
                 self._activity.begin(THINKING, model=True)
             case _:
                 pass
+
+    def _learning(self) -> None:
+        if not self._activity.active or not self._activity.label.startswith(LEARNING):
+            self._activity.begin(LEARNING)
 
     # -- Records of several lines ---------------------------------------------------------------------
 
