@@ -3,6 +3,7 @@
 Read `run`, `turn` and `learn`; the rest are the single steps that they name, in that order.
 """
 
+import re
 import time
 from functools import partial
 from typing import Literal, TypeAlias, TypeVar
@@ -51,10 +52,19 @@ def run(session: Session) -> None:
         session.ui.message(session.notice)
     learn(session)  # what an earlier process was corrected on and did not get to
     while not session.ended and (given := session.ui.next_input(session)) is not None:
-        if given.startswith("/"):
+        if is_command(given):
             command(session, given)
         else:
             ask(session, given)
+
+
+def is_command(given: str) -> bool:
+    """Whether a line is a slash command; a path at its beginning makes none.
+
+    >>> is_command("/undo update"), is_command("/etc/hosts is wrong"), is_command("no")
+    (True, False, False)
+    """
+    return re.fullmatch(r"/[\w-]*(\s.*)?", given, re.DOTALL) is not None
 
 
 def ask(session: Session, prompt: str) -> Ending:

@@ -80,7 +80,7 @@ class Terminal:
         self._read(0.02)
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
-    def sees(self, pattern: str, seconds: float = 20) -> str:
+    def sees(self, pattern: str, seconds: float = 60) -> str:
         """Wait until `pattern` is on the screen; the screen then. Fails with the screen as it is."""
         end = time.monotonic() + seconds
         while not re.search(pattern, text := self.text):
@@ -108,7 +108,7 @@ class Terminal:
 
     def ends(self) -> int | None:
         """Wait for the end; the exit code."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while self._read(0.1) or self.child.isalive():
             assert time.monotonic() < end, self.text
         self.child.close()

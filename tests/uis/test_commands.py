@@ -75,3 +75,9 @@ def test_model_hands_over_to_a_session_with_another_one(tmp_path: Path) -> None:
     assert session.successor.model["name"] == f"scripted:{script}"
     assert "cc replay" in over
     assert ui.inputs == ["never typed"]
+
+
+def test_a_prompt_may_begin_with_a_path(tmp_path: Path) -> None:
+    session, ui = after(tmp_path, ["/etc/hosts is what I mean", "/nonsense"])
+    assert [m.text for m in session.transcript.messages if m.role == "user"] == ["/etc/hosts is what I mean"]
+    assert "unknown command /nonsense" in ui.messages[-1]

@@ -7,11 +7,13 @@ Importing this imports no torch: the base install has none.
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from continualcode import hookimpl
 from continualcode.core.errors import ModelUnavailable
 from continualcode.core.protocols import Policy, Progress
+from continualcode.plugins.models.local.disk import read_ahead
 
 EXTRA = ("torch", "transformers", "peft", "llguidance", "safetensors")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # two letters at least: `C:\models` is a folder
@@ -32,6 +34,13 @@ def _build(model: str, options: Mapping[str, Any], progress: Progress) -> Policy
             f"the model {model!r} runs on this machine and needs {', '.join(missing)}, not installed here: "
             "pip install 'continualcode[local]'"
         )
+    # Before torch and transformers are imported, which takes seconds: a name that is none is said at once,
+    # and the disk reads meanwhile.
+    from continualcode.plugins.models.local import store
+
+    cache = options.get("cache")
+    files = store.resolve(model, cache=Path(cache).expanduser() if cache else None, progress=progress)
+    read_ahead(files.folder)
     from continualcode.plugins.models.local.policy import LocalPolicy
 
     return LocalPolicy(model, options, progress)

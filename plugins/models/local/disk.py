@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from continualcode.core.errors import ModelUnavailable
@@ -50,6 +51,18 @@ def write_if_possible(path: Path, content: bytes) -> None:
         new = path.with_name(f"{path.name}.{os.getpid()}")
         new.write_bytes(content)
         new.replace(path)
+
+
+def read_ahead(folder: Path) -> None:
+    """Let the disk read the weights in `folder` from now on, in the background, where the system can."""
+
+    def ask() -> None:
+        for file in folder.glob("*.safetensors"):
+            with contextlib.suppress(OSError), open(file, "rb") as weights:
+                os.posix_fadvise(weights.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    if hasattr(os, "posix_fadvise"):
+        threading.Thread(target=ask, name="read ahead", daemon=True).start()
 
 
 def size_of(folder: Path) -> int:

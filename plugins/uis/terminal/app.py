@@ -11,6 +11,7 @@ import msgspec
 from rich.text import Text
 
 from continualcode.core.data import Arguments, Call, Json
+from continualcode.core.engine import is_command
 from continualcode.core.events import NoteGiven, TurnInterrupted
 from continualcode.core.review import Answer, Question, grants
 from continualcode.core.schema import check_arguments
@@ -130,7 +131,7 @@ class TerminalUI:
             if text in ("/help", "/?"):
                 self._show.say(help_page.page(session.commands))
             elif text:
-                self._commanded = text.startswith("/")
+                self._commanded = is_command(text)
                 self._ahead.press(self._lines.early_keys())
                 self._working.begin(None if self._commanded else session.cancelled)
                 return text

@@ -177,3 +177,19 @@ def test_a_cache_that_cannot_be_made_is_named(publish: Publish, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelUnavailable, match="file/cache, cannot be made: .*Not a directory"):
         store.install(publish("tiny", b"payload"), cache=tmp_path / "file" / "cache")
+
+
+def test_a_name_that_is_none_is_said_before_anything_heavy_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "from continualcode.plugins.models.local import make_policy\n"
+        "try:\n"
+        "    make_policy('nonsense', {})(lambda *_: None)\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, imported = done.stdout.splitlines()
+    assert said.startswith("no model is called 'nonsense'")
+    assert imported == "[]"
