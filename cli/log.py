@@ -163,7 +163,7 @@ def merge_(logs: tuple[Path, ...], out: Path, as_json: bool) -> None:
 @JSON
 def repair_(log: Path, as_json: bool) -> None:
     """Cut LOG before its first damaged line, and move what follows to LOG.torn; nothing is deleted."""
-    result = repair(log)
+    result = repair(log, progress=progress("checking"))
     if as_json:
         click.echo(_json(result))
     elif result.damage is None:
@@ -239,7 +239,8 @@ def forget_(
 def export(log: Path, form: export_form.Form, kind: str, out: Path | None, as_json: bool) -> None:
     """The decided samples and corrections of LOG as training examples that TRL and `datasets` load."""
     header = read_header(log)
-    rows = export_form.examples(read(log, event_registry()), header, form)
+    records = read(log, event_registry(), progress=progress("exporting"))
+    rows = export_form.examples(records, header, form)
     if out is None:
         if kind == "parquet":
             raise UsageError("Parquet goes to a file: give --out FILE")
@@ -271,7 +272,7 @@ def _json(found: object) -> bytes:
 
 
 def _count(log: Path) -> int:
-    found = verify(log)
+    found = verify(log, progress=progress("counting"))
     if found.kind is not None and not found.recoverable:
         raise LogCorrupt(found.path, found.line or 1, found.offset or 0, found.kind, found.found or "")
     return found.events

@@ -1,6 +1,6 @@
 """Walking the lines of a log along their hashes: what reading, verifying and recovery have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,10 @@ from continualcode.eventlog.segments import existing_segments, gap_in, segment_p
 
 BUFFER = 1 << 18
 """Bytes read at a time."""
+
+
+Progress = Callable[[int, int], None]
+"""Called now and then with the bytes done and the bytes in all."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,18 @@ class Walk:
             self._before = replace(place)
             place.segment, place.line, place.offset = place.segment + 1, 0, 0
         self._check_end()
+
+    def telling(self, progress: Progress | None) -> Iterator[bytes]:
+        """The lines, with progress told now and then, and at the end."""
+        if progress is None:
+            yield from self
+            return
+        place, sizes = self.place, [path.stat().st_size for path in self.paths]
+        for line in self:
+            yield line
+            if not place.seq & 0x3FFF:
+                progress(sum(sizes[: place.segment]) + place.offset, sum(sizes))
+        progress(sum(sizes), sum(sizes))
 
     def _segment(self) -> Iterator[bytes]:
         place = self.place

@@ -20,14 +20,13 @@ from pathlib import Path
 import msgspec
 
 from continualcode.eventlog.blobs import BlobStore
-from continualcode.eventlog.chain import Walk
+from continualcode.eventlog.chain import Progress, Walk
 from continualcode.eventlog.errors import LogError
 from continualcode.eventlog.line import body_of, restamp
 from continualcode.eventlog.reader import read_header
 from continualcode.eventlog.record import Opaque, Record
 from continualcode.eventlog.registry import Registry
 from continualcode.eventlog.segments import ack_path, blobs_path, segment_paths
-from continualcode.eventlog.verify import Progress
 from continualcode.eventlog.writer import LogWriter
 
 _BATCH = 512

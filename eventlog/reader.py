@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from continualcode.eventlog.chain import Walk
+from continualcode.eventlog.chain import Progress, Walk
 from continualcode.eventlog.errors import LogCorrupt
 from continualcode.eventlog.line import LogHeader
 from continualcode.eventlog.record import Record
@@ -12,7 +12,12 @@ from continualcode.eventlog.registry import Registry
 
 
 def read(
-    path: Path | str, registry: Registry, *, start_seq: int = 0, end_seq: int | None = None
+    path: Path | str,
+    registry: Registry,
+    *,
+    start_seq: int = 0,
+    end_seq: int | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Record]:
     """The log's records with start_seq ≤ seq < end_seq, in order; at its end, stop at the last whole line.
 
@@ -25,7 +30,7 @@ def read(
     """
     walk = Walk(Path(path))
     decode, end = registry.decode, sys.maxsize if end_seq is None else end_seq
-    for seq, line in enumerate(walk):
+    for seq, line in enumerate(walk if progress is None else walk.telling(progress)):
         if seq >= end:
             return
         if seq >= start_seq:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continualcode.eventlog.ack import ack_line, holder_line
-from continualcode.eventlog.chain import Walk
+from continualcode.eventlog.chain import Progress, Walk
 from continualcode.eventlog.damage import NO_REPAIR, Damage, damaged_sidecar
 from continualcode.eventlog.disk import Disk
 from continualcode.eventlog.lock import hold
@@ -33,7 +33,7 @@ class Repaired:
     damage: Damage | None
 
 
-def repair(path: Path | str, *, disk: Disk | None = None) -> Repaired:
+def repair(path: Path | str, *, disk: Disk | None = None, progress: Progress | None = None) -> Repaired:
     """Cut the log at `path` before its first damaged line; move what follows to `PATH.torn`.
 
     Where the lines are whole and the sidecar is damaged, the sidecar is written anew. Blobs are left alone.
@@ -42,7 +42,7 @@ def repair(path: Path | str, *, disk: Disk | None = None) -> Repaired:
     path, disk, torn = Path(path), disk or Disk(), torn_path(Path(path))
     with hold(path):
         walk = Walk(path)
-        for _ in walk:
+        for _ in walk.telling(progress):
             pass
         damage = walk.damage
         if damage is None:

@@ -4,10 +4,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from continualcode.eventlog.chain import Walk
+from continualcode.eventlog.chain import Progress, Walk
 from continualcode.eventlog.damage import Damage
 from continualcode.eventlog.line import head_of
-from continualcode.eventlog.verify import Progress
 
 _TS = re.compile(rb'"ts":"([^"]*)"')
 
@@ -41,9 +40,8 @@ class Stats:
 def stats(path: Path | str, *, progress: Progress | None = None) -> Stats:
     """Count the events of the log at `path` by type, checking the chain on the way."""
     walk, found = Walk(Path(path)), Stats()
-    total = sum(p.stat().st_size for p in walk.paths)
     marker = "«redacted: ".encode()
-    for line in walk:
+    for line in walk.telling(progress):
         head = head_of(line)
         kind = found.types.setdefault(head[0] if head else "?", TypeStats())
         kind.events += 1
@@ -53,8 +51,6 @@ def stats(path: Path | str, *, progress: Progress | None = None) -> Stats:
         if ts := _TS.search(line):
             found.last = ts[1].decode()
             found.first = found.first or found.last
-        if progress is not None and not walk.place.seq & 0x3FFF:
-            progress(found.bytes, total)
     found.events, found.segments, found.damage = walk.place.seq, len(walk.paths), walk.damage
     found.log = walk.header.log if walk.header else ""
     return found

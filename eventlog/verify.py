@@ -1,17 +1,13 @@
 """Does the log hold what was written? Names the first line that does not, and what is still good."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from continualcode.eventlog.ack import ack_is_damaged
 from continualcode.eventlog.blobs import BlobStore
-from continualcode.eventlog.chain import Walk
+from continualcode.eventlog.chain import Progress, Walk
 from continualcode.eventlog.damage import KINDS, Damage, damaged_sidecar
 from continualcode.eventlog.segments import blobs_path
-
-Progress = Callable[[int, int], None]
-"""Called now and then with the bytes done and the bytes in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +41,15 @@ def verify(path: Path | str, *, progress: Progress | None = None) -> Verificatio
     """Check every byte of the log at `path`: segments, sidecar, blobs. Raises LogError at none."""
     path = Path(path)
     walk = Walk(path)
-    sizes = [p.stat().st_size for p in walk.paths]
-    total, place = sum(sizes), walk.place
-    for _ in walk:
-        if progress is not None and not place.seq & 0x3FFF:
-            progress(sum(sizes[: place.segment]) + place.offset, total)
-    if progress is not None:
-        progress(total, total)
+    for _ in walk.telling(progress):
+        pass
+    place = walk.place
     damage, header = walk.damage or _beside(path), walk.header
     return Verification(
         ok=damage is None,
         events=place.seq,
         good_events=place.seq,
-        bytes=total,
+        bytes=sum(p.stat().st_size for p in walk.paths),
         segments=len(walk.paths),
         last_hash=place.h.decode(),
         log=header.log if header else "",

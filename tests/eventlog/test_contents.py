@@ -4,7 +4,9 @@ import json
 import math
 import stat
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,6 +192,39 @@ def test_values_of_secret_environment_variables_are_found_at_any_depth(
     )
     assert texts[1]["metrics"] == {"«redacted: DB_PASSWORD»": 1.0}
     assert redact.count == 3
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Holds no text."""
+
+    at: int
+
+
+class Named(Place, frozen=True):
+    """Does, and stands where a `Place` was declared."""
+
+    name: str
+
+
+class Found(Record, frozen=True, kw_only=True, tag="found"):
+    place: Place
+    names: tuple[str, ...] = ()
+    by: dict[str, int] = {}
+    anything: Any = None
+
+
+def test_secrets_are_found_wherever_text_may_stand_also_where_it_was_not_declared() -> None:
+    secret, marker = "correct horse", "«redacted: A_TOKEN»"
+    redact = Redactor({"A_TOKEN": secret})
+    record = Found(
+        place=Named(at=1, name=secret), names=("a", secret), by={secret: 1}, anything={"deep": [secret]}
+    )
+    assert redact(record) == Found(
+        place=Named(at=1, name=marker), names=("a", marker), by={marker: 1}, anything={"deep": [marker]}
+    )
+    clean = Found(place=Place(at=1), id=secret)
+    assert redact(clean) is clean
+    assert redact.count == 4
 
 
 @given(st.text(max_size=200))
