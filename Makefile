@@ -4,6 +4,7 @@
 #   make demo                 install, then a session that learns, on a small model, and its proof
 #   make test                 the tests; ARGS="-k replay" narrows them, ARGS="-m slow" runs the long ones
 #   make check                lint, format, types
+#   make tinker               the Tinker plugin against a real server on this machine (half an hour)
 #   make clean                remove .venv, caches and builds
 #   PYTHON=/path/to/python    which Python makes .venv (3.11 or newer; found by itself if left out)
 
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 INSTALL := $(PIP) --build-constraint constraints.txt
 ARGS ?=
 
-.PHONY: help demo test check clean
+.PHONY: help demo test check tinker clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +32,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+# SkyRL in an environment of its own (1.9 GB), started on loopback, asked through the plugin, and stopped.
+tinker: $(VENV)/.local
+	$(BIN)/python benchmarks/tinker/check.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 
 from continualcode.core.data import Sample, SamplingParams, ToolResult, UpdateOutcome
-from continualcode.core.errors import ContinualCodeError, UsageError, nearest
+from continualcode.core.errors import ContinualCodeError, ModelUnavailable, UsageError, nearest
 from continualcode.core.events import (
     ContextBuilt,
     DecisionMade,
@@ -139,7 +139,8 @@ def learn(session: Session) -> Outcome | None:
         return session.append(
             UpdateFailed(
                 update=unfinished.id if unfinished else None,
-                corrections=tuple(c.id for c in corrections),
+                # A model that is away for now has learned nothing yet: they stay pending, for later.
+                corrections=() if isinstance(error, ModelUnavailable) else tuple(c.id for c in corrections),
                 why="interrupted by the user"
                 if isinstance(error, KeyboardInterrupt)
                 else str(error) or repr(error),

@@ -6,6 +6,7 @@ whoever waits is told within seconds. Nothing here sends a request a second time
 the server is made undone by going back to saved weights (`weights`).
 """
 
+import atexit
 import logging
 import os
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from continualcode.core.errors import ModelUnavailable
+from continualcode.core.errors import ContinualCodeError, ModelUnavailable, UsageError
 from continualcode.plugins.models.tinker.sdk import tinker
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class NotThere(ModelUnavailable):
     """The server does not have what was asked for: a model, or a checkpoint that has expired."""
 
 
-class Refused(ModelUnavailable):
+class Refused(UsageError):
     """The server will not do what was asked for, now or later."""
 
 
@@ -57,6 +58,7 @@ class Connection:
         self._key = key_for(self.url)
         self._heard = Heard()
         self._service: Any = None
+        atexit.register(self.close, "failed")  # whatever happens on the way to a session
         if (why := sign_of_life(self.url)) is not None:
             raise Gone(
                 f"no Tinker server answers at {self.url}: {why}. Start it, or name another: "
@@ -79,8 +81,8 @@ class Connection:
     def ask(self, what: str, submit: Callable[[], Any], cancelled: threading.Event | None = None) -> Any:
         """What `submit` returns, its future resolved; `what` says in errors what was asked for.
 
-        Raises ModelUnavailable: at once where the server refuses, within `gone_after` and `PROBE` seconds
-        where it is gone, after `timeout` otherwise. Raises Interrupted once `cancelled` is set.
+        Raises Refused or ModelUnavailable: at once where the server says so, within `gone_after` and `PROBE`
+        seconds where it is gone, after `timeout` otherwise. Raises Interrupted once `cancelled` is set.
         """
         request = Request(submit)
         self._heard.last = ""
@@ -117,6 +119,7 @@ class Connection:
 
     def close(self, outcome: str) -> None:
         """Tell the server how the session ended, so that it holds on to nothing; never raises."""
+        atexit.unregister(self.close)
         if self._service is None:
             return
         service, self._service = self._service, None
@@ -231,7 +234,7 @@ def key_for(url: str) -> str | None:
     )
 
 
-def explained(error: Any, what: str, url: str) -> ModelUnavailable:
+def explained(error: Any, what: str, url: str) -> ContinualCodeError:
     """An error of the SDK as one that says what to do. Never holds the key."""
     if isinstance(error, tinker.APIStatusError):
         status, said = error.status_code, str(error.message)[:300]
@@ -255,6 +258,8 @@ def explained(error: Any, what: str, url: str) -> ModelUnavailable:
     text = str(error) or repr(error)
     if any(word in text.lower() for word in ("not found", "no such", "expired", "does not exist")):
         return NotThere(f"{url} has nothing to {what} with: {text[:300]}")
+    if "billing_exception" in text:  # the SDK trips over a 402 before there is a session
+        return ModelUnavailable(f"{url}: payment required. See to the account's billing ({CONSOLE})")
     if "(status 400)" in text or "(status 422)" in text:
         return Refused(f"{url} will not {what}: {text[:300]}")
     return Gone(f"{url} could not {what}: {text[:300]}")

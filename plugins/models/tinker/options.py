@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from continualcode.core.data import AdapterSpec
+from continualcode.plugins.models.language.families import ToolList
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,8 +14,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     url: of the server; None: TINKER_BASE_URL, else the hosted service. tokenizer: a folder or a Hugging Face
     id; None: NAME. context: tokens of a prompt and its completion together. opening: begin each turn as a
-    call, as small models seldom do by themselves; off for models that think first. distributions: whether
-    the server tells the most probable tokens of a prompt; None: it is asked once. teacher: another model or a
+    call, as small models seldom do by themselves. tool_list: how the model is told of its tools. thinking:
+    whether one that can is asked to reason first; it then begins its turns itself. distributions: whether the
+    server tells the most probable tokens of a prompt; None: it is asked once. teacher: another model or a
     checkpoint (`tinker://…`) for `trainer.teacher = "other"`.
 
     timeout: seconds that one request may take. gone_after: seconds without a sign of the server after which
@@ -27,6 +29,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=1)] = 32
     adapter_seed: int = 0
     opening: bool = True
+    tool_list: ToolList = "auto"
+    thinking: bool = False
     distributions: bool | None = None
     teacher: str | None = None
     timeout: Annotated[float, Meta(gt=0.0)] = 600.0

@@ -54,7 +54,9 @@ class TinkerPolicy:
         progress(f"looking for {name}", 0, 0)
         self._connection = Connection(given.url, timeout=given.timeout, gone_after=given.gone_after)
         tokenizer = tokenizers.load(given.tokenizer or name)
-        self._speech = Speech(tokenizer, opens=given.opening)
+        self._speech = Speech(
+            tokenizer, opens=given.opening, tool_list=given.tool_list, thinking=given.thinking
+        )
         base, own, template = tokenizers.names(given.tokenizer or name, tokenizer)
         if given.teacher is not None:
             self._check_teacher(given.teacher, tokenizer)
@@ -101,7 +103,8 @@ class TinkerPolicy:
     @property
     def stack(self) -> Mapping[str, str]:
         """The SDK and the server: what else numbers depend on is not known here."""
-        return {"tinker": version("tinker"), "server": self._connection.url}
+        own = {"tinker": version("tinker"), "server": self._connection.url}
+        return own | self._speech.language.stack
 
     # -- The model family's language -----------------------------------------------------------------
 

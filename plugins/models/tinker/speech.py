@@ -5,18 +5,20 @@ from typing import Any
 
 from continualcode.core.data import Sample, StopReason, ToolSpec
 from continualcode.core.errors import UpdateError
-from continualcode.plugins.models.language.families import Language
+from continualcode.plugins.models.language.families import Language, ToolList
 from continualcode.plugins.models.tinker import opening
 
 
 class Speech:
-    """One tokenizer's language, and how turns are begun (`opening`). `opens`: whether they are."""
+    """One tokenizer's language, and how turns are begun (`opening`). opens: whether they are."""
 
-    def __init__(self, tokenizer: Any, *, opens: bool) -> None:
-        self.language = Language(tokenizer)
+    def __init__(
+        self, tokenizer: Any, *, opens: bool, tool_list: ToolList = "auto", thinking: bool = False
+    ) -> None:
+        self.language = Language(tokenizer, tool_list=tool_list, thinking=thinking)
         self.codec = self.language.codec
         self.ends = self.language.ends
-        self._opens = opens
+        self._opens = opens and not thinking
 
     def grammar(self, tools: Sequence[ToolSpec]) -> str | None:
         """How a turn begins, as a grammar that can be logged; None: as the model likes."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from continualcode.core.errors import UpdateError
+from continualcode.core.errors import ModelUnavailable, UpdateError
 from continualcode.plugins.models.tinker.connection import Connection, NotThere
 from continualcode.plugins.models.tinker.options import Options
 
@@ -42,6 +42,7 @@ class Weights:
         self._initial = _digest(base, f"{adapter.rank} {adapter.targets} {adapter.seed}")
         self._no_moments = _digest(self._initial, "no moments")
         self._client: Any = None
+        self._lost = ""
         self._samplers: dict[str, Any] = {}
         self._saved: dict[str, State] = {}
         self._now = State(self._initial, "", None)
@@ -108,7 +109,10 @@ class Weights:
         raise UpdateError(f"frozen teacher {digest[:12]}: no such weights were kept in this session")
 
     def training(self) -> Any:
-        """A client that trains the weights at hand; made, if need be, from where they are kept."""
+        """A client that trains the weights at hand; made, if need be, from where they are kept.
+
+        Raises ModelUnavailable where they are kept nowhere: what made them failed, or could not be kept.
+        """
         if self._client is None:
             name, path = self._name_of_state(self._now), self.path
             if path is not None:
@@ -121,9 +125,9 @@ class Weights:
                     ),
                 )
             else:
-                raise UpdateError(
-                    f"the server does not keep the weights {self._now.weights[:12]} of this session: end it, "
-                    "and cc run --resume makes them again from the log"
+                raise ModelUnavailable(
+                    f"{self._connection.url} does not keep the weights {self._now.weights[:12]} of this "
+                    f"session{self._lost}: end it, and cc run --resume makes them again from the log"
                 )
         return self._client
 
@@ -217,8 +221,8 @@ class Weights:
         """Of the training client, which is not trusted after a failure: what it did is not known then."""
         try:
             return self._connection.ask(what, submit)
-        except BaseException:
-            self._client = None
+        except BaseException as error:
+            self._client, self._lost = None, f" ({error})"
             raise
 
     def _keep(self, name: str, sampler: Any) -> None:

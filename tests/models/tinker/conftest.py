@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from continualcode.core.config import Config
-from continualcode.core.data import Call, SamplingParams
+from continualcode.core.data import Call, SamplingParams, ToolSpec
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
 from continualcode.core.testing import ScriptedUI
@@ -23,6 +23,7 @@ FEW: dict[str, Any] = {
     "name": "sdpo",
     "anchors": 0.0,
     "gate": False,
+    "rehearsal": 0.0,
     "lr": 0.02,
     "max_steps": 3,
     "divergence_floor": 0.0,
@@ -111,18 +112,20 @@ def opened(tmp_path: Path, served: Served, tokenizer: Path) -> Iterator[Open]:
 
 
 def says(policy: Any, call: Call) -> list[int]:
+    """What the server draws for a call of the policy's model."""
+    return spoken(policy._speech, call)
+
+
+def spoken(speech: Any, call: Call) -> list[int]:
     """The tokens of a call after its opening, and the end of the turn."""
-    text = policy.format_call(call)
-    begun, head = policy._speech.begun((), policy.grammar([_spec("a"), _spec("b")]))
-    whole = policy._speech.codec.encode(text.removeprefix(policy._speech.codec.decode(begun[:head])))
-    return [*whole, policy._speech.ends[0]]
+    begun, _ = speech.begun((), speech.grammar([_spec("a"), _spec("b")]))
+    text: str = speech.language.format_call(call)
+    return [*speech.codec.encode(text.removeprefix(speech.codec.decode(begun))), speech.ends[0]]
 
 
 def _quiet(label: str, done: int, total: int) -> None:
     """Progress that nobody looks at."""
 
 
-def _spec(name: str) -> Any:
-    from continualcode.core.data import ToolSpec
-
+def _spec(name: str) -> ToolSpec:
     return ToolSpec(name=name, description="", parameters={"type": "object", "properties": {}})
