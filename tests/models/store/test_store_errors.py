@@ -1,5 +1,6 @@
 """What a user reads when a model cannot be had. Every failure here is a real one."""
 
+import gc
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 
 import continualcode
 from continualcode.core.errors import ModelUnavailable
-from continualcode.plugins.models.local import store
+from continualcode.plugins.models.local import store, without_collector
 from continualcode.plugins.models.local.aliases import Alias
 
 Publish = Callable[..., Alias]
@@ -193,3 +194,16 @@ def test_a_name_that_is_none_is_said_before_anything_heavy_is_imported() -> None
     said, imported = done.stdout.splitlines()
     assert said.startswith("no model is called 'nonsense'")
     assert imported == "[]"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_rests_while_a_model_loads_and_is_as_before_after_a_failure(enabled: bool) -> None:
+    was = gc.isenabled()
+    try:
+        gc.enable() if enabled else gc.disable()
+        with pytest.raises(ModelUnavailable), without_collector():
+            assert not gc.isenabled()
+            raise ModelUnavailable("none")
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable() if was else gc.disable()
