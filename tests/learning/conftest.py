@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from continualcode.core.data import AdapterSpec, Example
+from continualcode.core.data import AdapterSpec, Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError
+from continualcode.core.testing import ScriptedPolicy
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import holds
-from continualcode.plugins.models.local.learner import Learner
+from continualcode.plugins.models.local.learner import Batch, Learner
 from continualcode.plugins.models.local.pieces import Pieces
 from continualcode.plugins.models.local.prefix import Prefix
 
@@ -80,6 +81,31 @@ def new_model() -> Callable[[], Any]:
 def new_adapter() -> Callable[..., Adapter]:
     """Makes fresh adapters, by seed, on fresh copies of the same tiny model."""
     return tiny_adapter
+
+
+class TinyPolicy(ScriptedPolicy):
+    """Scripted in what it says, real in how it learns: steps and weights are those of a learner."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Any:
+        return self.learner.prepare(examples, objective, optimiser)
+
+    def step(self, batch: Batch, *, stop_below: float) -> StepReport:  # type: ignore[override]  # other batches
+        return self.learner.step(batch, stop_below=stop_below)
+
+    def snapshot(self) -> Any:
+        return self.learner.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        self.learner.restore(snapshot)
+
+
+@pytest.fixture
+def tiny_policy(learner: Learner) -> TinyPolicy:
+    return TinyPolicy(learner)
 
 
 @pytest.fixture

@@ -1,44 +1,17 @@
 """The KL budget: an update ends where what shall stay would move too far."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from continualcode.core.data import Example, Objective, Optimiser, StepReport, UpdatePlan
+from continualcode.core.data import Example, Objective, Optimiser, UpdatePlan
 from continualcode.core.errors import ConfigError
-from continualcode.core.testing import ScriptedPolicy
-from continualcode.plugins.models.local.learner import Batch, Learner
 from continualcode.plugins.trainers.budget import spent
 from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings
 
 Build = Callable[..., Example]
-
-
-class TinyPolicy(ScriptedPolicy):
-    """Scripted in what it says, real in how it learns."""
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__()
-        self.learner = learner
-
-    def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Any:
-        return self.learner.prepare(examples, objective, optimiser)
-
-    def step(self, batch: Batch, *, stop_below: float) -> StepReport:  # type: ignore[override]  # other batches
-        return self.learner.step(batch, stop_below=stop_below)
-
-    def snapshot(self) -> Any:
-        return self.learner.snapshot()
-
-    def restore(self, snapshot: Any) -> None:
-        self.learner.restore(snapshot)
-
-
-@pytest.fixture
-def policy(learner: Learner) -> TinyPolicy:
-    return TinyPolicy(learner)
 
 
 @pytest.fixture
@@ -61,47 +34,47 @@ def plan(example: Build) -> Callable[..., UpdatePlan]:
 
 
 def test_the_step_that_would_go_beyond_is_taken_back(
-    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+    tiny_policy: Any, plan: Callable[..., UpdatePlan]
 ) -> None:
     free = plan()
-    far = spent(free, Sdpo().update(free, policy).after)
-    policy.learner.reset()
+    far = spent(free, Sdpo().update(free, tiny_policy).after)
+    tiny_policy.learner.reset()
     bounded = plan(kl_budget=far / 2)
-    outcome = Sdpo().update(bounded, policy)
+    outcome = Sdpo().update(bounded, tiny_policy)
     assert 0 < outcome.steps < 6 and outcome.rejected is None
     assert 0.0 < spent(bounded, outcome.after) <= far / 2
 
 
 def test_it_ends_as_an_update_of_that_many_steps_would(
-    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+    tiny_policy: Any, plan: Callable[..., UpdatePlan]
 ) -> None:
-    far = spent(plan(), Sdpo().update(plan(), policy).after)
-    policy.learner.reset()
-    outcome = Sdpo().update(plan(kl_budget=far / 2), policy)
-    ended = policy.learner.weights()
-    policy.learner.reset()
+    far = spent(plan(), Sdpo().update(plan(), tiny_policy).after)
+    tiny_policy.learner.reset()
+    outcome = Sdpo().update(plan(kl_budget=far / 2), tiny_policy)
+    ended = tiny_policy.learner.weights()
+    tiny_policy.learner.reset()
     settings = {**plan().settings, "max_steps": outcome.steps}
-    Sdpo().update(msgspec.structs.replace(plan(), settings=settings), policy)
-    assert policy.learner.weights() == ended
+    Sdpo().update(msgspec.structs.replace(plan(), settings=settings), tiny_policy)
+    assert tiny_policy.learner.weights() == ended
 
 
 def test_a_budget_that_is_never_spent_changes_nothing(
-    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+    tiny_policy: Any, plan: Callable[..., UpdatePlan]
 ) -> None:
-    free = Sdpo().update(plan(), policy)
-    ended = policy.learner.weights()
-    policy.learner.reset()
-    bounded = Sdpo().update(plan(kl_budget=1e6), policy)
+    free = Sdpo().update(plan(), tiny_policy)
+    ended = tiny_policy.learner.weights()
+    tiny_policy.learner.reset()
+    bounded = Sdpo().update(plan(kl_budget=1e6), tiny_policy)
     assert (bounded.steps, bounded.after) == (free.steps, free.after)
-    assert policy.learner.weights() == ended
+    assert tiny_policy.learner.weights() == ended
 
 
 def test_what_no_step_can_be_paid_for_is_said_and_nothing_moves(
-    policy: TinyPolicy, plan: Callable[..., UpdatePlan]
+    tiny_policy: Any, plan: Callable[..., UpdatePlan]
 ) -> None:
-    before = policy.learner.weights()
-    outcome = Sdpo().update(plan(kl_budget=1e-9), policy)
-    assert outcome.steps == 0 and policy.learner.weights() == before
+    before = tiny_policy.learner.weights()
+    outcome = Sdpo().update(plan(kl_budget=1e-9), tiny_policy)
+    assert outcome.steps == 0 and tiny_policy.learner.weights() == before
     assert outcome.rejected is not None and "trainer.kl_budget" in outcome.rejected
 
 

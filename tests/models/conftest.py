@@ -83,8 +83,11 @@ def make_tokenizer() -> MakeTokenizer:
     return made.__getitem__
 
 
-def random_model(folder: Path, tokenizer: Any, positions: int) -> Path:
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: MakeTokenizer) -> Path:
     """A folder that transformers loads: a random Qwen2 of 2 layers, 64 wide, in safetensors."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    tokenizer = make_tokenizer("qwen")
     tokenizer.save_pretrained(folder)
     random: Any = torch.random  # has no types
     with random.fork_rng():
@@ -96,25 +99,13 @@ def random_model(folder: Path, tokenizer: Any, positions: int) -> Path:
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
-            max_position_embeddings=positions,
+            max_position_embeddings=1024,
             tie_word_embeddings=True,
             initializer_range=0.3,  # so that its distributions are far from uniform
         )
         model: Any = Qwen2ForCausalLM(config)
         model.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: MakeTokenizer) -> Path:
-    """A random model for prompts of a few lines."""
-    return random_model(tmp_path_factory.mktemp("tiny-model"), make_tokenizer("qwen"), 1024)
-
-
-@pytest.fixture(scope="session")
-def long_model_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: MakeTokenizer) -> Path:
-    """One for the prompts of whole sessions."""
-    return random_model(tmp_path_factory.mktemp("long-model"), make_tokenizer("qwen"), 8192)
 
 
 @pytest.fixture(scope="session")
