@@ -1,4 +1,8 @@
-"""200 corrections in a row that contradict each other: the gate keeps what they are not about."""
+"""200 corrections in a row that contradict each other: the gate keeps what they are not about.
+
+On a tiny random model, with the trainer, the learner and the gate as they are. How much stays depends on how
+many prompts the gate looks at: of 40 unrelated choices .85 with 12 probes, .975 with 40, .20 without it.
+"""
 
 import random
 from collections.abc import Callable, Sequence
@@ -53,11 +57,12 @@ def plan(number: int, stay: Sequence[Example], *, gate: bool) -> UpdatePlan:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gate", [True, False], ids=["with the gate", "without it"])
 def test_after_200_contradictions_unrelated_choices_are_as_good_as_the_gate(
     adapter: Adapter, tiny_policy: Any, gate: bool
 ) -> None:
-    probed, unrelated = prompts(1, 12), prompts(2, 40)
+    probed, unrelated = prompts(1, 40), prompts(2, 40)
     said, before = likeliest(adapter, probed), likeliest(adapter, unrelated)
 
     def row(ids: tuple[int, ...], token: int, part: Part) -> Example:
@@ -85,8 +90,8 @@ def test_after_200_contradictions_unrelated_choices_are_as_good_as_the_gate(
             tiny_policy.restore(start)
     after = likeliest(adapter, unrelated)
     kept = sum(a == b for a, b in zip(before, after, strict=True)) / len(before)
-    print(gate, kept, rejected)
     if gate:
-        assert kept >= 0.95 and rejected
+        assert kept >= 0.95
+        assert 0 < rejected < TIMES, "some went through"
     else:
-        assert kept < 0.95
+        assert kept < 0.5
