@@ -12,7 +12,7 @@ import csv
 import json
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -221,43 +221,49 @@ def write_csv(curves: Sequence[Point], out: Path) -> None:
 
 
 def plot(found: Results, curves: Sequence[Point], out: Path) -> None:
-    """Left: reduction against agreement, an arm a point, rules as dots. Right: sequences."""
+    """One correction: a dot a rule, by arm. Beside it sequences: what is left, and what else changed."""
     import matplotlib
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "uptake"
     from matplotlib import pyplot
 
-    figure, (one, many, kept) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    panels = 3 if curves else 1
+    figure, axes = pyplot.subplots(1, panels, figsize=(4.5 * panels, 4), layout="constrained", squeeze=False)
+    _dots(found, axes[0, 0])
+    for panel, (title, goal, figure_of) in zip(axes[0, 1:], PANELS, strict=False):
+        for arm in dict.fromkeys(point.arm for point in curves):
+            points = [point for point in curves if point.arm == arm]
+            panel.plot([p.taught for p in points], [figure_of(p) for p in points], "o-", label=arm)
+        panel.set_title(title, fontsize=10)
+        panel.axhline(goal, linestyle=":", color="grey")
+        panel.set_ylim(-0.25, 1.05)
+        panel.set_xscale("log")
+        panel.set_xticks(AFTER, [str(n) for n in AFTER])
+        panel.set_xlabel("corrections in sequence")
+        panel.legend(fontsize=8)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None, dpi=110)
+
+
+PANELS: tuple[tuple[str, float, Callable[[Point], float]], ...] = (
+    ("recurrence of all rules taught falls by", 0.8, lambda p: 1 - p.mean_recurrence / p.base_recurrence),
+    ("unrelated prompts with the same tool", 0.95, lambda p: p.same),
+)
+"""Title, goal and figure of what is drawn of sequences."""
+
+
+def _dots(found: Results, axes: Any) -> None:
     arms = [arm for arm in found.arms("one") if arm != "none"]
     for place, arm in enumerate(arms):
-        values = list(found.reductions(found.of("one", arm)).values())
-        spread = [place + (n - len(values) / 2) * 0.03 for n in range(len(values))]
-        one.plot(spread, sorted(values), "o", markersize=4, alpha=0.6)
-        one.hlines(median(values), place - 0.3, place + 0.3, colors="black", linewidth=2)
-    one.set_xticks(range(len(arms)), arms, rotation=20)
-    one.axhline(0.8, linestyle=":", color="grey")
-    one.set_ylim(-1.0, 1.05)
-    one.set_title(
-        "one correction: recurrence falls by\n(a dot a rule, the median, dotted: the goal)", fontsize=10
-    )
-    for arm in dict.fromkeys(point.arm for point in curves):
-        points = [point for point in curves if point.arm == arm]
-        at = [point.taught for point in points]
-        many.plot(at, [1 - p.mean_recurrence / p.base_recurrence for p in points], "o-", label=arm)
-        kept.plot(at, [p.same for p in points], "o-", label=arm)
-    many.set_title("rules taught in sequence: recurrence of all of them falls by", fontsize=10)
-    many.set_ylim(-1.0, 1.05)
-    kept.set_title("… and unrelated prompts with the same tool", fontsize=10)
-    kept.axhline(0.95, linestyle=":", color="grey")
-    kept.set_ylim(0.0, 1.05)
-    for axes in (many, kept):
-        axes.set_xscale("log")
-        axes.set_xticks(AFTER, [str(n) for n in AFTER])
-        axes.set_xlabel("corrections")
-        if curves:
-            axes.legend(fontsize=8)
-    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None, dpi=110)
+        values = sorted(found.reductions(found.of("one", arm)).values())
+        spread = [place + (n - (len(values) - 1) / 2) * 0.03 for n in range(len(values))]
+        axes.plot(spread, values, "o", markersize=4, alpha=0.6)
+        axes.hlines(median(values), place - 0.3, place + 0.3, colors="black", linewidth=2)
+    axes.set_xticks(range(len(arms)), arms, rotation=20)
+    axes.set_xlim(-0.6, len(arms) - 0.4)
+    axes.axhline(0.8, linestyle=":", color="grey")
+    axes.set_ylim(-1.0, 1.05)
+    axes.set_title("one correction: recurrence falls by\n(a dot a rule, their median, the goal)", fontsize=10)
 
 
 def main() -> None:
