@@ -80,7 +80,7 @@ from continualcode.eventlog import LogCorrupt
     "--conflicts", is_flag=True, help="Report corrections of different people that pull apart, with figures."
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one object: updates, matched, first_divergence, weights."
+    "--json", "as_json", is_flag=True, help="Print one object: updates, weights, matched or corrections, …"
 )
 @session_options
 def replay(

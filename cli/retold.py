@@ -25,7 +25,7 @@ from continualcode.core.session import Session, open_session
 CAME = {
     "learned": "learned",
     "rejected": "rejected by the gate",
-    "not_made": "not made: nothing to correct",
+    "not_made": "mistake not made",
     "failed": "could not be done",
     "left_out": "left out",
 }
@@ -150,7 +150,7 @@ def _correction(one: RetoldCorrection, several: bool) -> Iterator[str]:
     number = f"{one.log}@{one.seq}" if several else str(one.seq)
     mark = "+" if one.outcome == "learned" else "-"
     yield f"{mark} {number} {one.kind}, {one.by}: {words}"
-    steps = f" in {one.steps} steps" if one.outcome == "learned" else ""
+    steps = f" in {one.steps} step{'s' if one.steps != 1 else ''}" if one.outcome == "learned" else ""
     why = f": {one.why}" if one.why else ""
     drawn = f" (call {one.attempts})" if one.attempts > 1 and one.outcome != "not_made" else ""
     figures = (

@@ -74,7 +74,7 @@ def test_another_model_is_taught_in_a_log_of_its_own(log: Path, tmp_path: Path) 
     new = tmp_path / "new.jsonl"
     ran = cc(log, *ELSEWHERE, "--log", new, "--cases", cases)
     assert ran.exit_code == 0, ran.output
-    assert "2 corrections on elsewhere: 1 learned, 1 not made: nothing to correct" in ran.stdout
+    assert "2 corrections on elsewhere: 1 learned, 1 mistake not made" in ran.stdout
     assert f"cc replay --verify {new}" in ran.stdout
     assert "no-writing" in ran.stdout, "what carried over"
     verified = cc(new, *ELSEWHERE, "--verify", "--json")
