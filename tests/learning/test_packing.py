@@ -33,7 +33,8 @@ def test_a_node_sees_its_own_sequence_and_nothing_else(rows: list[list[int]]) ->
 
 
 def test_every_node_scores_as_in_a_sequence_of_its_own(new_adapter: Callable[..., Adapter]) -> None:
-    model = new_adapter().model
+    adapter = new_adapter()
+    model = adapter.model
 
     @settings(max_examples=25)
     @given(sequences)
@@ -41,7 +42,7 @@ def test_every_node_scores_as_in_a_sequence_of_its_own(new_adapter: Callable[...
         packed = Packed()
         paths = [packed.add(row) for row in rows]
         with torch.no_grad():
-            together = packed.logits(model, range(len(packed.tokens)), torch.device("cpu"))
+            together = adapter.logits(packed, range(len(packed.tokens)))
             for row, path in zip(rows, paths, strict=True):
                 alone = model(input_ids=torch.tensor([row])).logits[0]
                 assert torch.allclose(together[path].log_softmax(-1), alone.log_softmax(-1), atol=1e-4)

@@ -19,6 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from continualcode.core.data import AdapterSpec
+from continualcode.plugins.models.local.network import written
 from continualcode.plugins.models.local.packing import Packed
 
 Factors: TypeAlias = dict[str, Tensor]
@@ -46,6 +47,7 @@ class Adapter:
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             self.model: PeftModel = get_peft_model(model, config)
         self.model.eval()
+        self._written = written(self.model)
         trainable = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
         self._parameters = dict(sorted(trainable))
         self.reset()
@@ -60,9 +62,31 @@ class Adapter:
         """How many tokens of `prompt`, from its start, the adapter does not act on."""
         return 0 if self.spec.acts_on == "all" else max(0, len(prompt) - max(1, len(self.header)))
 
+    def forward(self, ids: Tensor, places: Tensor, cache: Any, mask: Tensor | None, keep: Tensor) -> Tensor:
+        """Next-token logits [len(keep), V] after the tokens `keep` of ids [n] at rotary positions `places`.
+
+        cache: of transformers, with what came before; is added to. mask: bool [n, all], None: everything.
+        """
+        if self._written is not None:
+
+            def remember(layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+                return cache.update(keys, values, layer)  # type: ignore[no-any-return]  # cache is untyped
+
+            return self._written(ids, places, remember, mask, keep)
+        out = self.model(
+            input_ids=ids[None],
+            position_ids=places[None],
+            attention_mask=None if mask is None else mask[None, None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+        logits: Tensor = out.logits[0]
+        return logits
+
     def logits(self, packed: Packed, at: Sequence[int]) -> Tensor:
         """The model's next-token logits after the nodes `at` of packed sequences: [len(at), V]."""
-        return packed.logits(self.model, at, self._device)
+        return packed.logits(self.forward, at, self._device)
 
     @property
     def _device(self) -> torch.device:

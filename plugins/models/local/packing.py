@@ -8,9 +8,9 @@ prompts of an update share their system message and, row by row, the conversatio
 Shapes: N nodes, M wanted nodes, V tokens in the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from continualcode.plugins.models.local.pieces import Layers
+
+Forward: TypeAlias = Callable[[Tensor, Tensor, Any, Tensor | None, Tensor], Tensor]
+"""Logits of a model; see `Adapter.forward`."""
 
 
 @dataclass
@@ -101,36 +104,24 @@ class Packed:
             self._ancestors[node] = torch.tensor(path)
         return self._ancestors[node]
 
-    def logits(self, model: Any, wanted: Sequence[int], device: torch.device) -> Tensor:
+    def logits(self, forward: Forward, wanted: Sequence[int], device: torch.device) -> Tensor:
         """Next-token logits [M, V] after the nodes `wanted`, of a causal language model in eval mode.
 
         None of them may have been read already.
         """
-        cache: Any = DynamicCache() if self.past else None  # a new one each time, as the model adds to it
+        cache: Any = DynamicCache()  # a new one each time, as the model adds to it
         layers: Any = DynamicLayer  # which has no types
         for keys, values in self.past:
             layer: Any = layers()
             layer.lazy_initialization(keys, values)
             layer.keys, layer.values = keys, values  # not by `update`, which would copy them
             cache.layers.append(layer)
-        logits: Tensor = self._forward(model, cache, [node - self._read for node in wanted], device).logits[0]
-        return logits
-
-    def _forward(
-        self, model: Any, cache: DynamicCache | None, keep: Sequence[int], device: torch.device
-    ) -> Any:
-        """The model's answer for the nodes not read yet; `keep`: those of them that logits are wanted for."""
-        if not self._read and self.depths == list(range(len(self.tokens))):
-            mask = None  # one sequence: the model's own causal mask, which has faster kernels
-        else:
-            mask = self.sees()[None, None].to(device)
-        return model(
-            input_ids=torch.tensor([self.tokens[self._read :]], dtype=torch.long, device=device),
-            position_ids=torch.tensor([self.depths[self._read :]], dtype=torch.long, device=device),
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=torch.tensor(list(keep), dtype=torch.long, device=device),
+        return forward(
+            torch.tensor(self.tokens[self._read :], device=device),
+            torch.tensor(self.depths[self._read :], device=device),
+            cache,
+            self.sees().to(device),
+            torch.tensor([node - self._read for node in wanted], device=device),
         )
 
 

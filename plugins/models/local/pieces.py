@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-PIECE = 64
+PIECE = 128
 """How many tokens are read, and kept, together."""
 
 BASE = "base"

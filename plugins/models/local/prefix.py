@@ -96,7 +96,7 @@ class Prefix:
         piece, end = before.after.get(tuple(ids)), start + len(ids)
         if end > len(self._ids):
             if piece is None:
-                self._forward(ids, self._split.reader, 1)
+                self._forward(ids, self._split.reader, 0)
             else:
                 self._buffer.write(start, piece.layers)
                 self._ids += ids
@@ -137,18 +137,23 @@ class Prefix:
 
     def _forward(self, piece: list[int], weights: str, last: int) -> Tensor:
         """Add `piece` to the sequence; the logits [last, V] after its last tokens."""
-        self._buffer.kept = len(self._ids)
+        before, count = len(self._ids), len(piece)
+        self._buffer.kept = before
+        places = torch.arange(before, before + count, device=self._device)
+        mask = None
+        if count > 1:
+            mask = torch.arange(before + count, device=self._device) <= places[:, None]
         with self._adapter.disabled() if weights == BASE else nullcontext():
-            out = self._adapter.model(
-                input_ids=torch.tensor([piece], dtype=torch.long, device=self._device),
-                past_key_values=self._buffer.cache,
-                use_cache=True,
-                # An index tensor, as the number 0 would mean all of them.
-                logits_to_keep=torch.arange(len(piece) - last, len(piece), device=self._device),
+            logits = self._adapter.forward(
+                torch.tensor(piece, device=self._device),
+                places,
+                self._buffer.cache,
+                mask,
+                # A tensor, as the number 0 would mean all of them.
+                torch.arange(count - last, count, device=self._device),
             )
         self._ids += piece
-        self.computed += len(piece)
-        logits: Tensor = out.logits[0]
+        self.computed += count
         return logits
 
     def _keep(self, count: int) -> None:

@@ -1,0 +1,167 @@
+"""The forward pass of Llama and Qwen2 models with a LoRA adapter, written out on the model's own weights.
+
+transformers and peft go through some thirty modules a layer, and repeat keys and values for each query head
+of a group. Here it is the arithmetic alone, and the heads of a group are queries of one head. Equal to theirs
+up to the order of sums (tests/models/test_network.py). Other architectures, and options of these that are not
+written here, go the general way.
+
+Shapes: n tokens, V in the vocabulary; heads as [1, heads, n, width].
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM")
+"""Architectures whose layers are what is written here."""
+
+Remember: TypeAlias = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Layer number, its new keys and values; back come all that the tokens may see, the new ones last."""
+
+
+class Forward(Protocol):
+    """A network's forward pass; the adapter is on or off as it is in the model."""
+
+    def __call__(
+        self, ids: Tensor, places: Tensor, remember: Remember, mask: Tensor | None, keep: Tensor
+    ) -> Tensor:
+        """Logits [len(keep), V] after the tokens `keep` of ids [n] at rotary positions `places` [n].
+
+        mask: bool [n, all], what each token sees; None: everything.
+        """
+        ...
+
+
+class Linear(NamedTuple):
+    """A linear layer and its LoRA factors."""
+
+    weight: Tensor
+    bias: Tensor | None
+    a: Tensor
+    b: Tensor
+    scaling: float
+
+    def __call__(self, x: Tensor, adapted: bool) -> Tensor:
+        """W x + bias, and scaling · B A x of the adapter; x is [n, in]."""
+        out = functional.linear(x, self.weight, self.bias)
+        if not adapted:
+            return out
+        if self.a.dtype == x.dtype:
+            return torch.addmm(out, functional.linear(x, self.a), self.b.t(), alpha=self.scaling)
+        low = functional.linear(x.to(self.a.dtype), self.a)  # as peft does: the factors' own precision
+        return (out + functional.linear(low, self.b) * self.scaling).to(out.dtype)
+
+
+class Layer(NamedTuple):
+    """One layer's weights."""
+
+    before: Any
+    q: Linear
+    k: Linear
+    v: Linear
+    o: Linear
+    between: Any
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+class Written:
+    """A `Forward` for the model inside a peft model."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.get_base_model()
+        core, config = self._model.model, self._model.config
+        self._width = int(core.layers[0].self_attn.head_dim)
+        self._groups = config.num_attention_heads // config.num_key_value_heads
+        self._scale = float(core.layers[0].self_attn.scaling)
+        self._switch = core.layers[0].self_attn.q_proj
+        self._layers = [_layer(each) for each in core.layers]
+
+    def __call__(
+        self, ids: Tensor, places: Tensor, remember: Remember, mask: Tensor | None, keep: Tensor
+    ) -> Tensor:
+        """See `Forward`."""
+        core, adapted = self._model.model, not self._switch.disable_adapters
+        hidden = core.embed_tokens(ids)
+        cos, sin = core.rotary_emb(hidden[None], places[None])
+        seen = None
+        if mask is not None:  # once for all layers and heads: what kernels add to the scores
+            seen = torch.zeros(mask.shape, dtype=hidden.dtype, device=mask.device)
+            seen = seen.masked_fill_(~mask, float("-inf")).repeat(self._groups, 1)
+        for number, layer in enumerate(self._layers):
+            x = _norm(hidden, layer.before)
+            q, k, v = (self._heads(linear(x, adapted)) for linear in (layer.q, layer.k, layer.v))
+            keys, values = remember(number, _turned(k, cos, sin), v)
+            hidden = hidden + layer.o(self._attended(_turned(q, cos, sin), keys, values, seen), adapted)
+            x = _norm(hidden, layer.between)
+            hidden = hidden + layer.down(
+                functional.silu(layer.gate(x, adapted)) * layer.up(x, adapted), adapted
+            )
+        if not len(keep):
+            return torch.zeros((0, len(self._model.lm_head.weight)), dtype=hidden.dtype, device=hidden.device)
+        logits: Tensor = self._model.lm_head(_norm(hidden[keep], core.norm))
+        return logits
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[n, heads · width] as heads."""
+        return x.view(1, len(x), -1, self._width).transpose(1, 2)
+
+    def _attended(self, q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
+        """What attention finds, [n, heads · width]. The heads of a group are as many queries of one head."""
+        shared, n = keys.shape[1], q.shape[2]
+        packed = q.reshape(1, shared, self._groups * n, self._width)
+        found = functional.scaled_dot_product_attention(
+            packed, keys, values, attn_mask=seen, scale=self._scale
+        )
+        return found.reshape(shared * self._groups, n, self._width).transpose(0, 1).reshape(n, -1)
+
+
+def written(model: Any) -> Written | None:
+    """The forward pass of a peft model, where it is one of those written here; else None."""
+    config = model.get_base_model().config
+    plain = (
+        type(model.get_base_model()).__name__ in KNOWN
+        and config.hidden_act == "silu"
+        and not getattr(config, "use_sliding_window", False)
+        and not getattr(config, "pretraining_tp", 1) > 1
+        and "dynamic" not in str((getattr(config, "rope_parameters", None) or {}).get("rope_type", "default"))
+    )
+    try:
+        return Written(model) if plain else None
+    except AttributeError:  # not every linear layer is adapted (model.targets)
+        return None
+
+
+def _layer(layer: Any) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    return Layer(
+        before=layer.input_layernorm,
+        q=_linear(attention.q_proj),
+        k=_linear(attention.k_proj),
+        v=_linear(attention.v_proj),
+        o=_linear(attention.o_proj),
+        between=layer.post_attention_layernorm,
+        gate=_linear(mlp.gate_proj),
+        up=_linear(mlp.up_proj),
+        down=_linear(mlp.down_proj),
+    )
+
+
+def _linear(module: Any) -> Linear:
+    base = module.base_layer
+    a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+    return Linear(base.weight, base.bias, a, b, float(module.scaling["default"]))
+
+
+def _norm(x: Tensor, norm: Any) -> Tensor:
+    return functional.rms_norm(x, (x.shape[-1],), norm.weight, norm.variance_epsilon)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Heads at their rotary positions; cos, sin [1, n, width]."""
+    half = x.shape[-1] // 2
+    return x * cos[:, None] + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin[:, None]
