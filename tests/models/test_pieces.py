@@ -118,7 +118,7 @@ def test_reading_stops_between_pieces_and_goes_on(policy: LocalPolicy) -> None:
     cancelled = threading.Event()
     stopped, alone = prefix(policy), prefix(policy)
     inside: Any = policy
-    hook = inside._adapter.model.register_forward_hook(lambda *_: cancelled.set())
+    hook = inside._adapter.model.get_input_embeddings().register_forward_hook(lambda *_: cancelled.set())
     with pytest.raises(Interrupted):
         stopped.start(PROMPT, READ, cancelled)
     hook.remove()

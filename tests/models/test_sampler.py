@@ -197,7 +197,7 @@ def test_forced_tokens_share_a_forward_pass(policy: LocalPolicy, tools: tuple[To
         nonlocal passes
         passes += 1
 
-    hook = parts(policy)._adapter.model.register_forward_pre_hook(count)
+    hook = parts(policy)._adapter.model.get_input_embeddings().register_forward_pre_hook(count)
     prompt, grammar, sample = drawn(policy, tools)
     hook.remove()
     masks = parts(policy)._constraint.masks(grammar, sample.token_ids)
@@ -225,18 +225,20 @@ def test_an_interrupt_in_the_middle_of_a_pass_leaves_what_was_kept_usable(
 ) -> None:
     policy = make_policy()
     calls = 0
+    cache = parts(policy)._prefix._buffer.cache
+    update = cache.update
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(keys: torch.Tensor, values: torch.Tensor, number: int) -> Any:
         nonlocal calls
-        calls += 1
+        calls += number == layer
         if calls == 4:
             raise KeyboardInterrupt
+        return update(keys, values, number)
 
-    attention = parts(policy)._adapter.model.get_base_model().model.layers[layer].self_attn
-    hook = attention.register_forward_hook(interrupt)
+    cache.update = interrupt
     with pytest.raises(KeyboardInterrupt):
         drawn(policy, tools)
-    hook.remove()
+    cache.update = update
     assert parts(policy)._prefix._ids
     assert drawn(policy, tools)[2].token_ids == drawn(make_policy(), tools)[2].token_ids
 
