@@ -87,7 +87,8 @@ class Meter:
             embedded = {id(p) for p in model.get_input_embeddings().parameters()}
             counted = (p for n, p in model.named_parameters() if "lora_" not in n and id(p) not in embedded)
             self._weights = sum(p.numel() for p in counted)
-            model.register_forward_pre_hook(self._seen, with_kwargs=True)
+            # Not the model: its layers may be computed without it (network).
+            model.get_input_embeddings().register_forward_pre_hook(self._seen, with_kwargs=True)
         for name in ("demonstrate", "prepare", "step"):
             setattr(policy, name, self.metered(getattr(policy, name)))
 
