@@ -107,7 +107,8 @@ def test_all_arms_are_measured_once_reported_and_replayed(script: Run, tmp_path:
 
     verified = script("verify.py", *ON)
     assert verified.returncode == 0, verified.stdout
-    assert "18 of 18 updates in 18 logs have the logged digest" in verified.stdout
+    # In a sequence only the first rule is broken: one update cures the habit.
+    assert "12 of 12 updates in 18 logs have the logged digest" in verified.stdout
 
 
 @pytest.mark.slow
