@@ -162,9 +162,9 @@ class Check:
         """Two steps towards a teacher that was told something; then back, and the same again."""
         policy = self._policy
         told = policy.render(
-            [Message(role="user", text="What is the capital of Spain? Say it in French.")], []
+            [Message(role="user", text="Answer in capital letters only. WHAT IS THE CAPITAL OF FRANCE?")], []
         )
-        objective, optimiser = Objective(divergence="sampled", teacher="base"), Optimiser(lr=1e-3)
+        objective, optimiser = Objective(divergence="sampled", teacher="base"), Optimiser(lr=1e-4)
         start, clean = policy.snapshot(), policy.weights()
 
         def train() -> tuple[list[float], str]:
@@ -189,7 +189,7 @@ class Check:
         policy = self._policy
         assert policy._weights.take(self.weights, self.moments, self.path)
         told = policy.render(
-            [Message(role="user", text="What is the capital of Spain? Say it in French.")], []
+            [Message(role="user", text="Answer in capital letters only. WHAT IS THE CAPITAL OF FRANCE?")], []
         )
         batch = policy.prepare(
             [self._row(told)], Objective(divergence="sampled", teacher="base"), Optimiser()
@@ -211,6 +211,7 @@ class Check:
                 "anchors": 0.0,
                 "gate": False,
                 "max_steps": 2,
+                "divergence_floor": 0.0,
                 "demonstration_tokens": 16,
             },
             sampling=SamplingParams(max_tokens=48, temperature=0.7),

@@ -55,8 +55,8 @@ def event_appended(record: Record, session: "Session") -> Sequence[Record] | Non
         keeper.outcome = record.reason
     if not isinstance(record, UpdateApplied):
         return None
-    path = keeper.checkpoint()
-    return [CheckpointSaved(weights=record.weights, path=path)]
+    path = keeper.checkpoint()  # none for an update that took no step from where there was nothing learned
+    return [CheckpointSaved(weights=record.weights, path=path)] if path else None
 
 
 def _build(name: str, options: Mapping[str, Any], progress: Progress) -> Policy:
