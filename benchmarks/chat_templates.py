@@ -27,7 +27,7 @@ from continualcode.core.errors import ModelUnavailable
 from continualcode.core.schema import flat_schema
 from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.language.forms import function
-from continualcode.plugins.models.language.templates import Template
+from continualcode.plugins.models.language.templates import CLOSED, Template
 
 CONTROL = re.compile(r"<\|[a-z_]+\|>|<｜[^｜<>]*｜>|</?think>|</?tool_call>|</?tool_response>")
 TODAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -88,10 +88,11 @@ def compared(path: Path) -> dict[str, Any]:
         return_dict=False,
         **Template(tokenizer, False).options,
     )
+    closing = ours[len(theirs) :]  # a block of reasoning that the template opens whatever it is told
     dated = TODAY.search(language.codec.decode(ours)) is not None
     return {
         **about,
-        "equal": ours == theirs,
+        "equal": ours[: len(theirs)] == theirs and language.codec.decode(closing) in ("", CLOSED),
         "template": hashlib.sha256(path.read_bytes()).hexdigest(),
         "tokenizer": digest,
         "tokens": None if dated else len(ours),

@@ -6,18 +6,24 @@ from typing import Any
 from jinja2 import TemplateError
 
 from continualcode.core.data import Json
+from continualcode.plugins.models.language.calls import THINK, THOUGHT
 from continualcode.plugins.models.language.forms import Turn
+
+CLOSED = f"\n\n{THOUGHT}\n\n"
+"""What comes after the beginning of a block of reasoning without any, as Qwen3's template writes it."""
 
 
 class Template:
     """The chat template of one tokenizer of transformers.
 
     thinking: whether models that can reason before they answer are asked to. Templates have no common name
-    for it; each takes what it knows of these and ignores the rest.
+    for it; each takes what it knows of these and ignores the rest. One that opens a block of reasoning all
+    the same (DeepSeek R1's) has it closed.
     """
 
     def __init__(self, tokenizer: Any, thinking: bool) -> None:
         self._tokenizer = tokenizer
+        self._thinking = thinking
         self.options: dict[str, Any] = {
             "enable_thinking": thinking,  # Qwen
             "thinking": thinking,  # DeepSeek, Kimi
@@ -33,6 +39,8 @@ class Template:
             add_generation_prompt=asked,
             **self.options,
         )
+        if asked and not self._thinking and text.rstrip().endswith(THINK):
+            return f"{text.rstrip()}{CLOSED}"
         return text
 
     def attempt(self, turns: Sequence[Turn], tools: Sequence[Json] | None = None) -> str | None:

@@ -125,8 +125,9 @@ class Native:
         if not message.text and message.call is not None:
             return Said(""), self._guarded_call(message.call.tool, message.call.arguments)
         begin = calls.answer_begins(message.text, self._thinking)
-        if begin is None:
+        if begin is None and message.text.lstrip().startswith(calls.THINK):
             return Said("", reasoning=guard(message.text)), None
+        begin = begin or 0  # in no block that it opened itself: as after an edit, which has no reasoning
         said = self._form.read(message.text[begin:], specs)
         thought = said.reasoning or calls.thought(message.text[:begin])
         written = said.written

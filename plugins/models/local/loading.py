@@ -29,8 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     device: auto is cuda where there is one, else cpu. dtype: auto is float32 on a CPU, which mostly
     emulates shorter types, and bfloat16 on a GPU. threads: of torch; None leaves its choice. context: tokens
     of a prompt and its completion, at most what the model was made for. cache: the folder of installed
-    models; None is the platform's usual place. tool_list: how the model is told of its tools. thinking:
-    whether a model that can reason before it answers is asked to. See docs/models.md on both.
+    models; None is the platform's usual place. tool_list: how the model is told of its tools: docs/models.md.
     """
 
     device: str = "auto"
@@ -44,7 +43,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     acts_on: Literal["all", "completion"] = "completion"
     cache: str | None = None
     tool_list: ToolList = "auto"
-    thinking: bool = False
 
     @property
     def adapter(self) -> AdapterSpec:

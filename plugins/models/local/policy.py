@@ -48,12 +48,8 @@ class LocalPolicy:
         files = store.resolve(name, cache=cache, progress=progress)
         loading.be_deterministic(device, given.threads)
         model, tokenizer = loading.load(name, files.folder, dtype, device)
-        self._language = Language(
-            tokenizer,
-            tool_list=given.tool_list,
-            thinking=given.thinking,
-            parameters=int(model.num_parameters()),
-        )
+        parameters = int(model.num_parameters())
+        self._language = Language(tokenizer, tool_list=given.tool_list, parameters=parameters)
         self._codec = codec = self._language.codec
         vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)

@@ -1,6 +1,7 @@
 """One language a family, on a template of its shape and a tokenizer of bytes."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ SHAPES = {path.stem: path.read_text() for path in sorted(Path(__file__).parent.g
 CONTROL = re.compile(r"<\|[a-z_]+\|>|<｜[^｜<>]*｜>|</?think>|</?tool_call>|</?tool_response>")
 
 
-def byte_tokenizer(template: str) -> Any:
+def make_byte_tokenizer(template: str) -> Any:
     """A tokenizer with a token a byte, and one for each control string that `template` names."""
     alphabet = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     backend: Any = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
@@ -28,9 +29,15 @@ def byte_tokenizer(template: str) -> Any:
 
 
 @pytest.fixture(scope="session")
+def byte_tokenizer() -> Callable[[str], Any]:
+    """Makes a tokenizer for a template."""
+    return make_byte_tokenizer
+
+
+@pytest.fixture(scope="session")
 def byte_tokenizers() -> dict[str, Any]:
     """By the name of a form, a tokenizer whose template has its family's shape."""
-    return {name: byte_tokenizer(template) for name, template in SHAPES.items()}
+    return {name: make_byte_tokenizer(template) for name, template in SHAPES.items()}
 
 
 @pytest.fixture(scope="session")

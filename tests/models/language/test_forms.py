@@ -466,6 +466,26 @@ def test_a_prompt_that_opens_the_thinking_is_gone_on_with(byte_tokenizers: dict[
     assert language.stack == {"language": "qwen-xml, tools native, thinking"}
 
 
+def test_a_block_of_reasoning_that_a_template_opens_unasked_is_closed(
+    byte_tokenizers: dict[str, Any], byte_tokenizer: Callable[[str], Any]
+) -> None:
+    opening = byte_tokenizers["deepseek-r1"].chat_template.replace("<think></think>", "<think>")
+    language = Language(byte_tokenizer(opening))
+    assert said(language, [USER]).endswith("<｜Assistant｜><think>\n\n</think>\n\n")
+    assert language.codec.decode(language.header).endswith("<think>\n\n</think>\n\n")
+    assert language.parse(Sample(token_ids=(), logprobs=(), text="Yes.", stop="end"), ()).text == "Yes."
+
+
+def test_a_call_without_reasoning_is_shown_as_one_where_the_model_reasons(
+    byte_tokenizers: dict[str, Any],
+) -> None:
+    language = Language(byte_tokenizers["qwen-xml"], thinking=True)
+    own = Message(role="assistant", text=PUBLISHED["qwen-xml"])
+    prompt = said(language, [USER, own, Message(role="tool", text="ok")])
+    assert f"assistant\n{PUBLISHED['qwen-xml']}<|im_end|>" in prompt
+    assert "<tool_response>\nok" in prompt
+
+
 # -- Which list of tools -----------------------------------------------------------------------------
 
 
