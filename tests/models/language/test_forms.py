@@ -14,6 +14,7 @@ from continualcode.core.schema import flat_schema
 from continualcode.plugins.models.language.calls import Found, read
 from continualcode.plugins.models.language.families import FORMS, SMALL, Form, Language
 from continualcode.plugins.models.local.constraint import Constraint
+from continualcode.plugins.models.tinker import opening
 
 NAMES = ("hermes", "qwen-xml", "llama3", "deepseek", "deepseek-r1", "kimi", "harmony")
 CALL = Call(tool="read", arguments={"path": "a.py"})
@@ -262,7 +263,7 @@ def test_reading_never_raises_and_says_why(
 
 
 @pytest.mark.slow
-@settings(max_examples=5000)
+@settings(max_examples=2000)
 @given(call=CALLS, text=COMPLETIONS, stop=STOPS, share=st.floats(0, 1), thinking=st.booleans())
 def test_the_laws_hold_for_many(
     form: Form, known: dict[str, ToolSpec], call: Call, text: str, stop: Any, share: float, thinking: bool
@@ -484,6 +485,16 @@ def test_a_call_without_reasoning_is_shown_as_one_where_the_model_reasons(
     prompt = said(language, [USER, own, Message(role="tool", text="ok")])
     assert f"assistant\n{PUBLISHED['qwen-xml']}<|im_end|>" in prompt
     assert "<tool_response>\nok" in prompt
+
+
+def test_what_a_hosted_model_is_given_is_how_every_call_begins(
+    natives: dict[str, Language], tools: tuple[ToolSpec, ...], name: str
+) -> None:
+    language = natives[name]
+    head = opening.head(opening.grammar(language, tools))
+    assert head
+    for tool in tools:
+        assert language.format_call(Call(tool=tool.name, arguments={"path": "a"})).startswith(head)
 
 
 # -- Which list of tools -----------------------------------------------------------------------------
