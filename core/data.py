@@ -138,6 +138,7 @@ class AdapterSpec(Data, frozen=True):
 
     acts_on: all tokens, or only the completion, from the header that the chat template puts before it: the
     prompt is then read by the base model, whatever was learned (aLoRA, Greenewald et al. 2025).
+    upper: the share of the model's layers that it is on, counted from the last.
     """
 
     rank: int = 32
@@ -145,6 +146,7 @@ class AdapterSpec(Data, frozen=True):
     targets: str = "all-linear"
     seed: int = 0
     acts_on: Literal["all", "completion"] = "all"
+    upper: float = 1.0
 
 
 class ModelInfo(Data, frozen=True):
@@ -174,6 +176,13 @@ class Objective(Data, frozen=True):
     name.
     reward_weight: what a policy gradient on the rows of kind `attempt` (GRPO, Shao et al. 2024) counts for
     beside the divergence, aggregated over those rows alone; reward_clip: ε of its ratio's clip.
+    decisions: of each completion, the nth position at which the student is to decide otherwise (0.2 nats or
+    more from the teacher at first) counts 1/n, and so do those after it: what comes first makes the rest.
+    sharpness: the teacher's distributions on demonstrations are raised to this power, so that the student
+    comes to do what the teacher would rather do, not to do it as often. slack: nats by which an anchor may
+    move before it counts.
+    in_turn: how many rows of the kinds `sibling` and `rehearsed` together, and how many `anchor`s, a step
+    takes, in turn; 0: all of them.
     """
 
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
@@ -186,10 +195,19 @@ class Objective(Data, frozen=True):
     frozen_teacher: str | None = None
     reward_weight: float = 0.0
     reward_clip: float = 0.2
+    decisions: bool = False
+    sharpness: float = 1.0
+    slack: float = 0.0
+    in_turn: int = 0
 
 
 class Optimiser(Data, frozen=True):
-    """AdamW, one set of moments; `fresh` forgets them at the start of every update."""
+    """AdamW, one set of moments; `fresh` forgets them at the start of every update.
+
+    whiten: the factors B are trained in coordinates in which what the anchors send into them is white, so
+    that a step moves least what must stay; the damping, as a share of the mean variance. None: not.
+    over: the learning rate falls to a tenth over that many steps; 0: it stays.
+    """
 
     lr: float = 3e-5
     beta1: float = 0.9
@@ -198,6 +216,8 @@ class Optimiser(Data, frozen=True):
     weight_decay: float = 0.0
     grad_clip: float = 1.0
     fresh: bool = True
+    whiten: float | None = None
+    over: int = 0
 
 
 class PromptTokens(Data, frozen=True):
@@ -212,7 +232,9 @@ class PromptTokens(Data, frozen=True):
     tail: Tokens = b""
 
 
-Part: TypeAlias = Literal["sample", "demonstration", "attempt", "anchor", "probe"]
+Part: TypeAlias = Literal[
+    "sample", "demonstration", "sibling", "rehearsed", "attempt", "near", "anchor", "probe"
+]
 """What a row of an update is for; see `Example`."""
 
 
@@ -225,8 +247,11 @@ class Example(Data, frozen=True):
 
     sample         the completion was drawn by the student, with `sampled_logprobs` (same length)
     demonstration  the teacher's own completion: what it would do instead; no `sampled_logprobs`
+    sibling        a demonstration on another prompt, which the model finds alike
+    rehearsed      a row of one of those kinds, of an earlier correction
     attempt        drawn by the student as well, and not distilled: its `reward` counts, next to those of the
                    other attempts with the same `correction`; both prompts are the student's
+    near           nothing is learned on it: a prompt that the correction may be about as well, or not
     anchor         something that shall stay: both prompts are the same, the teacher is the base model
     probe          like an anchor, but only looked at: no gradient, whatever its weight
 
@@ -234,6 +259,8 @@ class Example(Data, frozen=True):
     correction that says nothing, over the tokens that T finds plausible; 1 is the teacher as it is. What
     the correction's words changed is taken γ times (classifier-free guidance, Sanchez et al. 2023; the
     baseline that says nothing is that of contextual calibration, Zhao et al. 2021).
+    student_grammar: the student's distributions are over what this one allows, where it is another than the
+    teacher's; None: `grammar`.
     """
 
     correction: str
@@ -249,6 +276,7 @@ class Example(Data, frozen=True):
     guidance: float = 1.0
     neutral_ids: tuple[int, ...] = ()
     reward: float = 0.0
+    student_grammar: str | None = None
 
 
 class UpdatePlan(Data, frozen=True):

@@ -11,7 +11,7 @@ class ExampleRef(Data, frozen=True):
     """A row of an update by reference: the sample that was wrong, and what the teacher was shown.
 
     Rows that are no samples hold their `completion` as ids; `prompt` and `grammar` are None where they are
-    the sample's, as the temperature always is.
+    the sample's, as the temperature always is. wide: the student is compared under the sample's grammar.
     """
 
     correction: str
@@ -25,6 +25,7 @@ class ExampleRef(Data, frozen=True):
     completion: Tokens = b""
     prompt: PromptTokens | None = None
     reward: float = 0.0
+    wide: bool = False
 
 
 class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):

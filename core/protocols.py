@@ -281,6 +281,18 @@ class Trainer(Protocol):
 
 
 @runtime_checkable
+class Discerning(Protocol):
+    """A policy that can say which prompts are alike."""
+
+    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+        """Of each of `others`, how alike the base model finds it and `prompt`, next to the rest; at most 1.
+
+        A function of the base model and the ids: what was learned does not show.
+        """
+        ...
+
+
+@runtime_checkable
 class Adaptive(Protocol):
     """A trainer whose settings depend, where nobody chose them, on what the policy can do."""
 

@@ -172,6 +172,7 @@ def reference(example: Example, transcript: Transcript) -> ExampleRef:
         completion=b"" if own else pack_u32(example.completion_ids),
         prompt=transcript.shorten(example.prompt_ids, after=example.sample) if elsewhere else None,
         reward=example.reward,
+        wide=example.student_grammar is not None,
     )
 
 
@@ -193,6 +194,7 @@ def example_of(ref: ExampleRef, transcript: Transcript) -> Example:
         weight=ref.weight,
         guidance=ref.guidance,
         reward=ref.reward,
+        student_grammar=turn.grammar if ref.wide else None,
     )
 
 

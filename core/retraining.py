@@ -304,7 +304,7 @@ def _logged(attempt: Attempt, own: Sequence[CorrectionGiven]) -> UpdatePlan:
 def _counted(plan: UpdatePlan, own: Sequence[CorrectionGiven]) -> dict[str, int]:
     """Rows by part; those of corrections that are not `own` are rehearsed."""
     mine = {c.id for c in own}
-    counted = Counter(
+    counted = Counter[str](
         "rehearsed" if row.correction and row.correction not in mine else row.part for row in plan.examples
     )
     return dict(counted)

@@ -41,12 +41,12 @@ UNTAUGHT = ("none", "context")
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
     "context": (),
-    "original": ("model.acts_on=all", "trainer.name=original"),
+    "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
     # What ours is made of, one thing changed.
     "imitation": ("trainer.teacher=completion",),
-    "all-tokens": ("model.acts_on=all", "trainer.lr=5e-5", "trainer.divergence_floor=0.4"),
+    "all-tokens": ("model.acts_on=all", "model.upper=1.0", "trainer.lr=5e-5", "trainer.divergence_floor=0.4"),
     "no-anchors": ("trainer.anchors=0", "trainer.gate=false"),
     "no-guidance": ("trainer.guidance=1",),
 }

@@ -5,72 +5,47 @@ does when asked to show a file (docs/learning.md has the figures). So each updat
 model's choice of tool on `ANCHORS`, and is judged on `PROBES`, on which nothing is trained. Both are short
 requests of the kinds that a coding agent gets, in other words than any benchmark's.
 
-The completions are the base model's own, up to the tool's name. They are drawn once a session and taken
+The completions of probes are the base model's own, up to the tool's name; of anchors, any call's beginning,
+as their distributions are held, at the token that says which tool. They are made once a session and taken
 from the log's earlier plans after that: they do not depend on what was learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from continualcode.core.data import Example, Message, Part
+import msgspec
+
+from continualcode.core.data import Call, Example, Part
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.eventlog import unpack_u32
+from continualcode.plugins.trainers.in_question import grammar_of
+from continualcode.plugins.trainers.siblings import messages
+from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation
 
-ANCHORS = (
-    "Show me the file utils.py.",
-    "Open setup.cfg and show me its first ten lines.",
-    "Create a file LICENSE with the MIT license.",
-    "Write a new script that counts the words of a text.",
-    "Make a file settings.json with a port in it.",
-    "Search for the word import in all files.",
-    "Which lines of the project contain the name config?",
-    "Use bash to run `echo ok`.",
-    "Use bash to show the current folder.",
-    "Good morning!",
-    "What does HTTP stand for?",
-    "Thanks!",
-)
-"""Held on to."""
-
-PROBES = (
-    "Read the file main.c.",
-    "What is in requirements.txt?",
-    "Create an empty file notes.txt.",
-    "Write a Python program that prints the numbers from 1 to 10.",
-    "Add a new file with a list of colours.",
-    "Find the word error in the logs.",
-    "Look for the text TODO in every file.",
-    "Run the command `whoami` in bash.",
-    "Use bash to list the running processes.",
-    "How are you?",
-    "What is two plus two?",
-    "Good bye.",
-)
-"""Only looked at."""
+ANCHORS = SITUATIONS
+"""Held on to, where no correction is about them."""
 
 NAMED = 10
 """How many tokens a completion has at most: a call, up to its tool's name."""
 
 
-def anchors(
-    turn: SampledTurn, sample: str, transcript: Transcript, policy: Policy, weight: float
-) -> list[Example]:
-    """A row for each anchor and probe, in the session's own system message and tools.
+def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Policy) -> list[Example]:
+    """A row for each anchor and probe, in the session's own system message and tools; see `weighed`.
 
-    `weight` is that of all anchors together. turn, sample: the corrected one, whose grammar the rows share.
+    turn, sample: the corrected one, whose grammar the rows share.
     """
     drawn = _drawn_before(transcript)
-    system = [message for message in turn.messages[:1] if message.role == "system"]
+    begun = _begun(turn, policy)
     rows: list[Example] = []
-    parts: tuple[tuple[Part, Sequence[str], float], ...] = (
-        ("anchor", ANCHORS, weight / len(ANCHORS)),
-        ("probe", PROBES, 1.0),
+    parts: tuple[tuple[Part, Sequence[Situation]], ...] = (
+        ("anchor", ANCHORS),
+        ("probe", PROBES),
     )
-    for part, prompts, each in parts:
-        for text in prompts:
-            ids = policy.render([*system, Message(role="user", text=text)], turn.tools)
-            completion = drawn.get(ids)
-            if completion is None:
+    for part, situations in parts:
+        for one in situations:
+            ids = policy.render(messages(turn, one), turn.tools)
+            completion = drawn.get(ids) or (begun if part == "anchor" else ())
+            if not completion:
                 completion = policy.demonstrate(
                     ids, ids, turn.grammar, teacher="base", guidance=1.0, max_tokens=NAMED
                 ).token_ids
@@ -85,20 +60,48 @@ def anchors(
                     sampled_logprobs=(),
                     temperature=turn.params.temperature,
                     grammar=turn.grammar,
-                    weight=each,
                 )
             )
     return rows
 
 
+def _begun(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
+    """A call of the first tool up to the first token of its name; empty where no grammar says how it begins.
+
+    The token that the base model would take there is not needed: an anchor holds its distribution.
+    """
+    grammar = grammar_of(turn.tools[:1], turn, policy)
+    if turn.grammar is None or grammar is None:
+        return ()
+    ids = policy.render(messages(turn, Situation("")), turn.tools)
+    call = policy.demonstrate(ids, ids, grammar, teacher="base", guidance=1.0, max_tokens=NAMED).token_ids
+    name = turn.tools[0].name
+    before = policy.format_call(Call(tool=name, arguments={})).index(name)
+    pieces = policy.pieces(call)
+    count = next((n for n in range(1, len(call) + 1) if len("".join(pieces[:n])) > before), 0)
+    return tuple(call[:count])
+
+
+def weighed(rows: Iterable[Example], taken: Collection[tuple[int, ...]], weight: float) -> list[Example]:
+    """Anchors that weigh `weight` together; probes weigh 1 each.
+
+    Those on the prompts `taken`, which corrections are or may be about, weigh nothing.
+    """
+    rows = list(rows)
+    held = max(1, sum(row.part == "anchor" and row.prompt_ids not in taken for row in rows))
+    return [
+        msgspec.structs.replace(
+            row, weight=0.0 if row.prompt_ids in taken else weight / held if row.part == "anchor" else 1.0
+        )
+        for row in rows
+    ]
+
+
 def _drawn_before(transcript: Transcript) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Completions of anchors and probes by prompt, from the newest plan of this log that holds any."""
-    for update in reversed(transcript.updates.values()):
-        stays = [ref for ref in update.examples if ref.part in ("anchor", "probe") and ref.prompt is not None]
-        if stays:
-            return {
-                transcript.expand(ref.prompt): tuple(unpack_u32(ref.completion))
-                for ref in stays
-                if ref.prompt is not None
-            }
-    return {}
+    """Completions of anchors and probes by prompt, from the plans of this log."""
+    return {
+        transcript.expand(ref.prompt): tuple(unpack_u32(ref.completion))
+        for update in transcript.updates.values()
+        for ref in update.examples
+        if ref.part in ("anchor", "probe") and ref.prompt is not None
+    }

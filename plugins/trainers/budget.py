@@ -38,6 +38,6 @@ def spent(plan: UpdatePlan, report: StepReport) -> float:
     moved = [
         math.fsum(row)
         for example, row in zip(plan.examples, report.divergences, strict=True)
-        if example.part == "anchor"
+        if example.part == "anchor" and row  # those whose turn it was
     ]
     return math.fsum(moved) / len(moved) if moved else 0.0

@@ -8,11 +8,18 @@ else, and leaving a third one out of a log changes neither its plan nor what the
 import hashlib
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from continualcode.core.data import Example
+
+SIBLINGS = 2
+"""How many siblings of a correction are rehearsed with it: the nearest."""
 
 
 def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], share: float) -> list[Example]:
-    """The rows of earlier corrections that go along with `news`, oldest first; `share` of them on average.
+    """Rows of earlier corrections that go along with `news`, oldest first; of `share` of them on average.
+
+    Of each the demonstration and its first `SIBLINGS` siblings, as rows of the kind `rehearsed`.
 
     earlier: the examples of the updates that stand, oldest first.
     """
@@ -20,7 +27,7 @@ def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], sha
     for examples in earlier if share else ():
         own: dict[str, list[Example]] = {}
         for example in examples:
-            if example.correction and example.correction not in found:
+            if example.part != "rehearsed" and example.correction and example.correction not in found:
                 own.setdefault(example.correction, []).append(example)
         found |= own
     fresh = {new.correction for new in news}
@@ -28,8 +35,15 @@ def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], sha
         row
         for correction, rows in found.items()
         if correction not in fresh and any(_chance(rows[0], new) < share for new in news)
-        for row in rows
+        for row in _again(rows)
     ]
+
+
+def _again(rows: Sequence[Example]) -> list[Example]:
+    """What is rehearsed of a correction's own rows."""
+    learned = [row for row in rows if row.part not in ("near", "sibling", "attempt")]
+    kept = [*learned, *[row for row in rows if row.part == "sibling"][:SIBLINGS]]
+    return [row if row.part == "sample" else msgspec.structs.replace(row, part="rehearsed") for row in kept]
 
 
 def _chance(old: Example, new: Example) -> float:

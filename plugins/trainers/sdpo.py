@@ -51,15 +51,16 @@ from continualcode.core.data import (
 )
 from continualcode.core.errors import ConfigError, UpdateError
 from continualcode.core.events import CorrectionGiven
-from continualcode.core.protocols import Policy, Trainer
+from continualcode.core.protocols import Discerning, Policy, Trainer
 from continualcode.core.replay import plan_of
-from continualcode.core.transcript import Transcript
+from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.plugins.trainers import suiting
-from continualcode.plugins.trainers.anchors import anchors
+from continualcode.plugins.trainers.anchors import anchors, weighed
 from continualcode.plugins.trainers.attempts import attempts
 from continualcode.plugins.trainers.budget import Budget
 from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
 from continualcode.plugins.trainers.rehearsal import rehearsed
+from continualcode.plugins.trainers.siblings import about, siblings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
 
 NAME = "sdpo"
@@ -71,6 +72,9 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     rows: learn on the teacher's demonstration, on the rejected sample, or on both. demonstration_tokens: the
     most that a demonstration has. anchors: the weight of what must stay, all of it together, where a
     correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
+    siblings: on how many other situations, alike to the model, a correction is learned as well; 0: none.
+    in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
+    falls over `max_steps`.
     guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
 
     max_steps: the most steps on one update. divergence_floor: an update is over when no more than this is
@@ -91,12 +95,13 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rows: Literal["demonstration", "sample", "both"] = "demonstration"
-    demonstration_tokens: Annotated[int, Meta(ge=1)] = 48
-    anchors: Annotated[float, Meta(ge=0.0)] = 1.0
-    rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.34
+    siblings: Annotated[int, Meta(ge=0)] = 8
+    demonstration_tokens: Annotated[int, Meta(ge=1)] = 32
+    anchors: Annotated[float, Meta(ge=0.0)] = 3.0
+    rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
     gate: bool = True
     gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
-    gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.75
+    gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
     guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
     alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
@@ -106,16 +111,22 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion", "other"] = "base"
     teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     frozen_teacher: str | None = None
-    lr: Annotated[float, Meta(gt=0.0)] = 1e-4
+    lr: Annotated[float, Meta(gt=0.0)] = 7e-5
     beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95
     eps: Annotated[float, Meta(gt=0.0)] = 1e-8
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
     grad_clip: Annotated[float, Meta(gt=0.0)] = 1.0
     fresh: bool = True
+    whiten: Annotated[float, Meta(gt=0.0)] | None = 0.03
+    falling: bool = True
+    decisions: bool = True
+    sharpness: Annotated[float, Meta(gt=0.0)] = 2.0
+    slack: Annotated[float, Meta(ge=0.0)] = 0.02
+    in_turn: Annotated[int, Meta(ge=0)] = 16
     max_steps: Annotated[int, Meta(ge=1)] = 10
     divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.5
+    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.1
     kl_budget: Annotated[float, Meta(gt=0.0)] | None = None
     reward_weight: Annotated[float, Meta(ge=0.0)] = 0.0
     reward_clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
@@ -191,17 +202,27 @@ class Sdpo:
             frozen_teacher=self._frozen(transcript, policy) if settings.teacher == "frozen" else None,
             reward_weight=settings.reward_weight,
             reward_clip=settings.reward_clip,
+            decisions=settings.decisions,
+            sharpness=settings.sharpness if settings.rows != "sample" else 1.0,
+            slack=settings.slack,
+            in_turn=settings.in_turn,
         )
         examples: list[Example] = []
+        discerning = policy if isinstance(policy, Discerning) and settings.siblings else None
         for correction in corrections:
-            examples += self._rows(correction, transcript, policy)
+            rows = self._rows(correction, transcript, policy)
+            examples += rows
+            if discerning is not None and rows[-1].part == "demonstration":
+                turn = transcript.sampled(correction.sample)
+                examples += siblings(rows[-1], correction, turn, policy, settings.siblings)
             examples += attempts(correction, transcript) if settings.reward_weight else []
-        standing = (plan_of(transcript.updates[u], transcript).examples for u in transcript.standing)
+        standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
+        taken = about(row for rows in (examples, *standing) for row in rows)
         examples += rehearsed(examples, standing, settings.rehearsal)
         if settings.anchors:
             last = corrections[-1].sample
             turn = transcript.sampled(last)
-            examples += anchors(turn, last, transcript, policy, settings.anchors)
+            examples += weighed(anchors(turn, last, transcript, policy), taken, settings.anchors)
         return UpdatePlan(
             trainer=NAME,
             settings=msgspec.to_builtins(settings),
@@ -214,6 +235,8 @@ class Sdpo:
                 weight_decay=settings.weight_decay,
                 grad_clip=settings.grad_clip,
                 fresh=settings.fresh,
+                whiten=settings.whiten if settings.anchors else None,
+                over=settings.max_steps if settings.falling else 0,
             ),
             examples=tuple(examples),
         )
@@ -221,8 +244,10 @@ class Sdpo:
     def replan(self, plan: UpdatePlan, own: Collection[str], earlier: Sequence[UpdatePlan]) -> UpdatePlan:
         """The rows of `own`, those of `earlier` that are rehearsed with them, and what must stay."""
         rows = [row for row in plan.examples if row.correction in own]
-        rows += rehearsed(rows, [before.examples for before in earlier], self.settings.rehearsal)
-        rows += [row for row in plan.examples if not row.correction]
+        before = [one.examples for one in earlier]
+        taken = about(row for each in (rows, *before) for row in each)
+        rows += rehearsed(rows, before, self.settings.rehearsal)
+        rows += weighed((row for row in plan.examples if not row.correction), taken, self.settings.anchors)
         return msgspec.structs.replace(plan, examples=tuple(rows))
 
     def update(
@@ -296,7 +321,16 @@ class Sdpo:
             grammar=grammar,
             guidance=1.0 if imitated else settings.guidance,
             neutral_ids=() if imitated else neutral,
+            student_grammar=turn.grammar if self._among_all(grammar, turn, correction) else None,
         )
+
+    def _among_all(self, grammar: str | None, turn: SampledTurn, correction: CorrectionGiven) -> bool:
+        """Whether the student is compared among all tools, where the teacher chose among those in question.
+
+        Not where one tool is in question: then the choice of tool is left as it is.
+        """
+        several = len(tools_in_question(turn, correction)) > 1
+        return several and grammar != turn.grammar and self.settings.divergence in ("forward_kl", "sampled")
 
     def _example(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> Example:
         turn = transcript.sampled(correction.sample)

@@ -57,7 +57,7 @@ def test_replay_up_to_an_event_gives_the_weights_of_then(tmp_path: Path) -> None
 def test_the_first_update_that_differs_is_named(tmp_path: Path) -> None:
     class Other(ScriptedPolicy):
         def step(self, batch: Any, *, stop_below: float) -> StepReport:
-            return super().step(batch, stop_below=0.1)
+            return super().step(batch, stop_below=0.6)
 
     log, _ = recorded(tmp_path)
     report = Replayer(Other(), trainer_of).run(records(log))

@@ -64,11 +64,12 @@ def test_anchors_weigh_together_what_was_asked_and_are_no_ones_correction(tmp_pa
 def test_an_anchors_prompt_is_its_own_in_the_sessions_system_message(tmp_path: Path) -> None:
     opened = taught(tmp_path / "w", "No.")
     transcript, (plan,) = opened.transcript, plans(opened)
-    first = next(ref for ref in plan.examples if ref.part == "anchor")
+    number, anchor = next((n, one) for n, one in enumerate(ANCHORS) if not one.path)
+    first = [ref for ref in plan.examples if ref.part == "anchor"][number]
     assert first.prompt is not None
     prompt = bytes(transcript.expand(first.prompt)).decode()
     system = next(m.text for m in transcript.sampled(first.sample).messages if m.role == "system")
-    assert prompt == f"system: {system}\nuser: {ANCHORS[0]}\nassistant: "
+    assert prompt == f"system: {system}\nuser: {anchor.text}\nassistant: "
 
 
 def test_what_the_base_model_says_is_drawn_once_a_log(tmp_path: Path) -> None:
@@ -100,7 +101,9 @@ def test_with_a_share_of_one_all_earlier_corrections_go_along_oldest_first(tmp_p
     assert corrections(second) == [b, a]
     assert corrections(third)[1:] == [a, b]
     rows = [ref for ref in third.examples if ref.correction == a]
-    assert rows == [ref for ref in first.examples if ref.correction == a]
+    assert {ref.part for ref in rows} == {"rehearsed"}
+    own = [ref for ref in first.examples if ref.correction == a]
+    assert rows == [msgspec.structs.replace(ref, part="rehearsed") for ref in own]
 
 
 def test_with_a_share_of_none_none_do(tmp_path: Path) -> None:
@@ -137,7 +140,9 @@ def session_of_one_context(folder: Path, words: list[str]) -> Session:
     answers = [Answer(verdict="deny", reason=each) for each in words]
     inputs = [text for _ in words for text in ("go", "/clear")]
     turns = [turn for _ in words for turn in (WRITE, "done")]
-    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo", "anchors": 0.0})
+    config = Config(
+        model={"name": "test:policy"}, trainer={"name": "sdpo", "anchors": 0.0, "rehearsal": 0.34}
+    )
     opened = open_scripted(folder, turns, ui=ScriptedUI(inputs, answers), config=config)
     engine.run(opened)
     return opened

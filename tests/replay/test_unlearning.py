@@ -17,6 +17,7 @@ from continualcode.core.replay import plan_of
 from continualcode.core.retraining import Changes, Retrained, retrained
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import merge
+from continualcode.plugins.trainers.anchors import ANCHORS, PROBES
 
 Record = Callable[..., Path]
 TrainerOf = Callable[[str, Any], Trainer]
@@ -146,7 +147,12 @@ def test_a_dry_run_says_what_would_be_trained_on_and_why(
     found = retrained([whole], trainer_of, None, Changes(choice=Choice(without=(str(first.seq),))))
     assert [use.outcome for use in found.updates] == ["left_out", "planned", "planned"]
     assert found.updates[0].corrections[0].why == f"--without {first.seq}"
-    assert found.updates[2].rows == {"demonstration": 1, "rehearsed": 1, "anchor": 12, "probe": 12}
+    assert found.updates[2].rows == {
+        "demonstration": 1,
+        "rehearsed": 1,
+        "anchor": len(ANCHORS),
+        "probe": len(PROBES),
+    }
     assert found.weights == ""
 
 

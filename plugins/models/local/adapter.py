@@ -9,6 +9,7 @@ untrained adapter depend on the machine and on whoever drew before.
 
 import hashlib
 import math
+import re
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,16 +28,21 @@ Factors: TypeAlias = dict[str, Tensor]
 
 
 class Adapter:
-    """A base model with one LoRA adapter. Takes `model` over: its linear layers are wrapped in place."""
+    """A base model with one LoRA adapter. Takes `model` over: its linear layers are wrapped in place.
+
+    first: the first layer that the adapter is on; those before it are the base model's, whatever is learned.
+    """
 
     def __init__(self, model: Any, spec: AdapterSpec, header: Sequence[int] = ()) -> None:
         """`header`: the tokens that end every prompt of this model; the adapter acts from there on."""
         self.spec = spec
         self.header = tuple(header)
+        layers = int(model.config.num_hidden_layers)
+        self.first = min(layers - 1, layers - math.ceil(layers * spec.upper))
         config = LoraConfig(
             r=spec.rank,
             lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft divides by it and takes any number
-            target_modules=spec.targets,
+            target_modules=_linear(model, spec.targets, self.first) if self.first else spec.targets,
             lora_dropout=0.0,
             bias="none",
             task_type="CAUSAL_LM",
@@ -55,6 +61,10 @@ class Adapter:
     def parameters(self) -> list[torch.nn.Parameter]:
         """The trainable tensors, in the order of their names."""
         return list(self._parameters.values())
+
+    def names(self) -> list[str]:
+        """Their names, in that order."""
+        return list(self._parameters)
 
     # -- Reading and speaking ------------------------------------------------------------------------
 
@@ -84,9 +94,22 @@ class Adapter:
         logits: Tensor = out.logits[0]
         return logits
 
+    @contextmanager
+    def through_modules(self) -> Generator[None]:
+        """Inside, the forward pass goes through the model's own modules, so that their hooks are called."""
+        written, self._written = self._written, None
+        try:
+            yield
+        finally:
+            self._written = written
+
     def logits(self, packed: Packed, at: Sequence[int]) -> Tensor:
         """The model's next-token logits after the nodes `at` of packed sequences: [len(at), V]."""
         return packed.logits(self.forward, at, self._device)
+
+    def states(self, packed: Packed, at: Sequence[int]) -> list[Tensor]:
+        """Hidden states [len(at), width] after the nodes `at`: of the embedding, then of each layer."""
+        return packed.states(self.model, at, self._device)
 
     @property
     def _device(self) -> torch.device:
@@ -146,6 +169,17 @@ class Adapter:
         finally:
             for name, parameter in self._parameters.items():
                 parameter.data = own[name]
+
+
+def _linear(model: Any, targets: str, first: int) -> list[str]:
+    """The names of the linear layers that `targets` means, in the layers from `first` on."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        layer = re.search(r"\.layers\.(\d+)\.", name)
+        wanted = targets == "all-linear" or re.fullmatch(targets, name)
+        if isinstance(module, torch.nn.Linear) and wanted and layer and int(layer[1]) >= first:
+            found.append(name)
+    return found
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

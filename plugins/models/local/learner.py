@@ -17,61 +17,61 @@ acts on all tokens every step computes everything, and the gradient goes through
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError, nearest
-from continualcode.plugins.models.local import objectives, weighing
+from continualcode.plugins.models.local import objectives, weighing, whitening
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
-from continualcode.plugins.models.local.constraint import unpacked
+from continualcode.plugins.models.local.masking import Constraint, Masks
 from continualcode.plugins.models.local.packing import Reading
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import (
+    LOOKED_AT,
+    Look,
     Row,
     blaming,
     certain,
     check,
     divergence,
     drift,
+    emphasis,
     kept,
     left,
     look,
     loss,
-    of,
     prompts,
     refuse_nonfinite,
+    scored,
+    used,
     who,
 )
+from continualcode.plugins.models.local.stepping import Stepper
 from continualcode.plugins.models.local.teachers import Ema, trust_region
 
 Scored: TypeAlias = tuple[Example, tuple[int, ...], Sequence[int]]
 """What to score: an example's completion, at its free positions, after a prompt."""
 
 
-class Constraint(Protocol):
-    """What decoding allowed, derived again from the grammar that was logged."""
-
-    def masks(self, grammar: str, completion_ids: Sequence[int]) -> Tensor:
-        """Packed bits, int32 [T, ⌈V/32⌉]: bit v of row t is set where token v was allowed at position t.
-
-        Raises UpdateError at the first token of the completion that was not.
-        """
-        ...
-
-
 @dataclass
 class Batch:
-    """What `prepare` returns and `step` takes. `begun`: at least one step was taken on it."""
+    """What `prepare` returns and `step` takes.
+
+    steps: how many were taken on it. emphasis: what each free position of a row counts for, from when the row
+    was first looked at. whitening: see `whitening.maps`; empty: none.
+    """
 
     rows: tuple[Row, ...]
     reading: Reading
     objective: Objective
     optimiser: Optimiser
-    begun: bool = False
+    steps: int = 0
+    emphasis: dict[int, Tensor] = field(default_factory=dict)
+    whitening: list[Tensor | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class Learner:
     ) -> None:
         self._adapter = adapter
         self._prefix = prefix
-        self._constraint = constraint
         self._device = torch.device(device)
-        self._adamw: torch.optim.AdamW | None = None
+        self._masks = Masks(constraint, self._vocabulary(), self._device)
+        self._stepper = Stepper(adapter.parameters())
         self._ema: Ema | None = None
         self._frozen: dict[str, Factors] = {}
 
@@ -110,22 +110,30 @@ class Learner:
             raise UpdateError("an update needs at least one example; none was given")
         for example in examples:
             check(example, self._vocabulary(), self._adapter.model.config.max_position_embeddings)
-        masks = [self._choices(example) for example in examples]
+        masks = [self._masks.choices(example) if used(example) else ((), None) for example in examples]
         counts = [len(free) for free, _ in masks]
         shares = weighing.in_loss(examples, counts, objective)
         told = weighing.in_report(examples, counts, objective)
         advantages = weighing.advantages(examples)
         with blaming(examples):
-            reading = self._prefix.reading(ids for e in examples for ids in prompts(e))
+            reading = self._prefix.reading(ids for e in examples if used(e) for ids in prompts(e))
         teachers = self._teachers(examples, [free for free, _ in masks], reading, objective)
         rows: list[Row] = []
         for number, example in enumerate(examples):
             free, allowed = masks[number]
-            row = self._row(example, free, allowed, shares[number], told[number], teachers[number])
-            rows.append(replace(row, advantage=advantages[number]))
+            row = scored(example, free, allowed, teachers[number], objective.sharpness)
+            row = replace(row, share=shares[number], told=told[number], advantage=advantages[number])
+            rows.append(replace(row, allowed=self._masks.students(example, free, allowed)))
         if objective.top_k is not None:
             rows = self._narrowed(rows, reading, objective.top_k)
-        return Batch(tuple(rows), reading, objective, optimiser)
+        batch = Batch(tuple(rows), reading, objective, optimiser)
+        if optimiser.whiten is not None and (
+            stays := [r for r in rows if r.example.part == "anchor" and r.share]
+        ):
+            batch.whitening = whitening.maps(
+                self._adapter, optimiser.whiten, lambda: self._logits(stays, reading)
+            )
+        return batch
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
         """Measure the batch; if what is left to learn is above `stop_below` (nats), take one AdamW step.
@@ -135,12 +143,13 @@ class Learner:
         measures, and probes too.
         """
         measuring = stop_below == math.inf
-        rows = [row for row in batch.rows if measuring or row.example.part != "probe"]
+        rows = self._taking_part(batch, measuring)
         try:
             with torch.set_grad_enabled(not measuring):
                 scored = self._logits(rows, batch.reading)
                 seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
             looks = [one for one, _ in seen]
+            seen = [(one, self._stressed(batch, one, losses)) for one, losses in seen]
             more = not measuring and left(looks, batch.objective.aggregation) > stop_below
             stepping = more and any(row.share for row in rows)
             if stepping:
@@ -149,7 +158,7 @@ class Learner:
         finally:
             for parameter in self._adapter.parameters():
                 parameter.grad = None
-        by_row = {id(one.row): one for one in looks}
+        by_row = {id(one.row.example): one for one in looks}
         unseen = tuple[float, ...]()
         return StepReport(
             stepped=stepping,
@@ -158,8 +167,12 @@ class Learner:
             grad_norm=norm,
             drift=drift(looks),
             kept=kept(looks),
-            advantages=tuple(by_row[id(r)].advantages if id(r) in by_row else unseen for r in batch.rows),
-            divergences=tuple(by_row[id(r)].divergences if id(r) in by_row else unseen for r in batch.rows),
+            advantages=tuple(
+                by_row[id(r.example)].advantages if id(r.example) in by_row else unseen for r in batch.rows
+            ),
+            divergences=tuple(
+                by_row[id(r.example)].divergences if id(r.example) in by_row else unseen for r in batch.rows
+            ),
         )
 
     # -- Weights -------------------------------------------------------------------------------------
@@ -171,44 +184,46 @@ class Learner:
     def optimiser_state(self) -> str:
         """Content digest of AdamW's moments and, where there is one, the averaged teacher."""
         ema = {f"ema {name}": tensor for name, tensor in self._ema.factors.items()} if self._ema else {}
-        return digest({**self._moments(), **ema})
+        return digest({**self._stepper.moments(), **ema})
 
     def snapshot(self) -> Snapshot:
         """Everything that training changes, copied."""
-        moments = {name: tensor.clone() for name, tensor in self._moments().items()}
+        moments = {name: tensor.clone() for name, tensor in self._stepper.moments().items()}
         return Snapshot(self._adapter.snapshot(), moments, self._ema)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to `snapshot`, bit for bit."""
         self._adapter.restore(snapshot.weights)
         self._ema = snapshot.ema
-        self._adamw = None
-        if snapshot.moments:
-            parameters = self._adapter.parameters()
-            self._adamw = torch.optim.AdamW(parameters)
-            for name, tensor in snapshot.moments.items():
-                number, field = name.split()
-                self._adamw.state[parameters[int(number)]][field] = tensor.clone()
+        self._stepper.restore(snapshot.moments)
 
     def reset(self) -> None:
         """The untrained adapter, no moments, no averaged teacher."""
         self._adapter.reset()
-        self._adamw = None
+        self._stepper.restore({})
         self._ema = None
 
     # -- Preparing -----------------------------------------------------------------------------------
 
-    def _choices(self, example: Example) -> tuple[tuple[int, ...], Tensor | None]:
-        """The free positions, and what was allowed at each of them: bool [F, V], None: everything."""
-        ids = example.completion_ids
-        if example.grammar is None:
-            return tuple(range(len(ids))), None
-        try:
-            allowed = unpacked(self._constraint.masks(example.grammar, ids), self._vocabulary())
-        except UpdateError as error:
-            raise UpdateError(f"{who(example)}: {error}") from None
-        free = tuple(place for place, choices in enumerate(allowed.sum(-1)) if int(choices) > 1)
-        return free, allowed[list(free)].to(self._device)
+    def _taking_part(self, batch: Batch, measuring: bool) -> list[Row]:
+        """The rows of the next step, weighted for it; of a mere look: those of corrections, and probes."""
+        if measuring:
+            turns = bool(batch.objective.in_turn)
+            return [row for row in batch.rows if row.example.part in LOOKED_AT or (not turns and row.share)]
+        shares = [row.share for row in batch.rows]
+        times = weighing.taken([r.example for r in batch.rows], batch.objective, batch.steps, shares)
+        return [replace(r, share=r.share * by) for r, by in zip(batch.rows, times, strict=True) if by]
+
+    def _stressed(self, batch: Batch, seen: Look, losses: Tensor) -> Tensor:
+        """The losses [F] of a row, as the objective weighs its positions."""
+        key, objective = id(seen.row.example), batch.objective
+        if seen.row.example.part == "anchor":
+            return losses if math.fsum(seen.divergences) > objective.slack else losses * 0.0
+        if not objective.decisions:
+            return losses
+        if key not in batch.emphasis:
+            batch.emphasis[key] = emphasis(seen).to(losses.device)
+        return losses * batch.emphasis[key]
 
     def _teachers(
         self,
@@ -221,7 +236,11 @@ class Learner:
         stays = [e.part in ("anchor", "probe") for e in examples]
         found: list[Tensor] = [torch.zeros(0)] * len(examples)
         for staying in (False, True):
-            chosen = [n for n, e in enumerate(examples) if stays[n] == staying and e.part != "attempt"]
+            chosen = [
+                n
+                for n, free in enumerate(frees)
+                if free and stays[n] == staying and examples[n].part != "attempt"
+            ]
             if not chosen:
                 continue
             guided = [n for n in chosen if examples[n].guidance != 1.0]
@@ -234,30 +253,6 @@ class Learner:
             for n, neutral in zip(guided, logits[len(chosen) :], strict=True):
                 found[n] = torch.cat([found[n], neutral[None]])
         return found
-
-    def _row(
-        self,
-        example: Example,
-        free: tuple[int, ...],
-        allowed: Tensor | None,
-        share: float,
-        told: float,
-        logits: Tensor,
-    ) -> Row:
-        tokens = torch.tensor(example.completion_ids, device=self._device)[list(free)]
-        own = example.sampled_logprobs or (0.0,) * len(example.completion_ids)
-        sampled = torch.tensor(own, device=self._device)[list(free)]
-        if not free or example.part == "attempt":
-            return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, share, told)
-        teacher = objectives.log_probs(logits[0], example.temperature, allowed)
-        if len(logits) == 2:
-            neutral = objectives.log_probs(logits[1], example.temperature, allowed)
-            teacher = objectives.guided(teacher, neutral, example.guidance)
-        teacher_tokens = of(teacher, tokens)
-        if example.guidance != 1.0:  # a guided teacher may find a sampled token impossible
-            teacher_tokens = teacher_tokens.clamp(min=-30.0)
-        refuse_nonfinite(example, free, teacher_tokens, "the teacher's log-probability")
-        return Row(example, free, tokens, sampled, allowed, None, teacher, teacher_tokens, share, told)
 
     def _narrowed(self, rows: Sequence[Row], reading: Reading, top_k: int) -> list[Row]:
         """The rows on the student's `top_k` tokens and a tail.
@@ -360,20 +355,10 @@ class Learner:
     def _apply(self, batch: Batch) -> float:
         """Clip, one AdamW step, one of the averaged teacher; all or nothing. Returns the unclipped norm."""
         settings, averaged = batch.optimiser, batch.objective.teacher == "ema"
-        parameters = self._adapter.parameters()
         before = self.snapshot()
         try:
-            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.grad_clip)
-            if self._adamw is None or (settings.fresh and not batch.begun):
-                self._adamw = torch.optim.AdamW(parameters)
-            self._adamw.param_groups[0].update(
-                lr=settings.lr,
-                betas=(settings.beta1, settings.beta2),
-                eps=settings.eps,
-                weight_decay=settings.weight_decay,
-            )
-            self._adamw.step()  # pyright: ignore[reportUnknownMemberType]  # torch leaves `closure` untyped
-            if not all(bool(p.isfinite().all()) for p in parameters):
+            norm = self._stepper.step(settings, batch.steps, batch.whitening)
+            if not all(bool(p.isfinite().all()) for p in self._adapter.parameters()):
                 raise UpdateError(f"a step at lr {settings.lr:g} made weights that are not finite")
             if averaged:
                 start = self._ema or Ema(before.weights)  # a copy of the student as it was
@@ -383,18 +368,8 @@ class Learner:
             if isinstance(error, RuntimeError):
                 raise UpdateError(f"torch could not take a step at lr {settings.lr:g}: {error}") from error
             raise
-        batch.begun = True
-        return float(norm)
-
-    def _moments(self) -> Factors:
-        """AdamW's state, flat: `NUMBER FIELD`, the number that of the parameter in the order of names."""
-        if self._adamw is None:
-            return {}
-        return {
-            f"{number} {field}": value
-            for number, parameter in enumerate(self._adapter.parameters())
-            for field, value in self._adamw.state[parameter].items()
-        }
+        batch.steps += 1
+        return norm
 
     def _vocabulary(self) -> int:
         return int(self._adapter.model.get_input_embeddings().num_embeddings)

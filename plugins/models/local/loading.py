@@ -6,10 +6,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
+from msgspec import Meta
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -29,7 +30,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     device: auto is cuda where there is one, else cpu. dtype: auto is float32 on a CPU, which mostly
     emulates shorter types, and bfloat16 on a GPU. threads: of torch; None leaves its choice. context: tokens
     of a prompt and its completion, at most what the model was made for. cache: the folder of installed
-    models; None is the platform's usual place. tool_list: how the model is told of its tools: docs/models.md.
+    models; None is the platform's usual place. rank to upper: the adapter's, see `AdapterSpec`. tool_list:
+    how the model is told of its tools: docs/models.md.
     """
 
     device: str = "auto"
@@ -41,13 +43,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     targets: str = "all-linear"
     adapter_seed: int = 0
     acts_on: Literal["all", "completion"] = "completion"
+    upper: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
     cache: str | None = None
     tool_list: ToolList = "auto"
 
     @property
     def adapter(self) -> AdapterSpec:
         """The adapter that these options ask for."""
-        return AdapterSpec(self.rank, self.alpha, self.targets, self.adapter_seed, self.acts_on)
+        return AdapterSpec(self.rank, self.alpha, self.targets, self.adapter_seed, self.acts_on, self.upper)
 
 
 def choose_device(wanted: str) -> torch.device:

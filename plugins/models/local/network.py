@@ -36,18 +36,18 @@ class Forward(Protocol):
 
 
 class Linear(NamedTuple):
-    """A linear layer and its LoRA factors."""
+    """A linear layer and its LoRA factors; None where the adapter is not on it."""
 
     weight: Tensor
     bias: Tensor | None
-    a: Tensor
-    b: Tensor
+    a: Tensor | None
+    b: Tensor | None
     scaling: float
 
     def __call__(self, x: Tensor, adapted: bool) -> Tensor:
         """W x + bias, and scaling · B A x of the adapter; x is [n, in]."""
         out = functional.linear(x, self.weight, self.bias)
-        if not adapted:
+        if not adapted or self.a is None or self.b is None:
             return out
         if self.a.dtype == x.dtype:
             return torch.addmm(out, functional.linear(x, self.a), self.b.t(), alpha=self.scaling)
@@ -132,7 +132,7 @@ def written(model: Any) -> Written | None:
     )
     try:
         return Written(model) if plain else None
-    except AttributeError:  # not every linear layer is adapted (model.targets)
+    except AttributeError:  # a linear layer is something else
         return None
 
 
@@ -152,6 +152,8 @@ def _layer(layer: Any) -> Layer:
 
 
 def _linear(module: Any) -> Linear:
+    if not hasattr(module, "base_layer"):  # one that the adapter is not on
+        return Linear(module.weight, module.bias, None, None, 0.0)
     base = module.base_layer
     a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
     return Linear(base.weight, base.bias, a, b, float(module.scaling["default"]))

@@ -109,20 +109,37 @@ class Packed:
 
         None of them may have been read already.
         """
-        cache: Any = DynamicCache()  # a new one each time, as the model adds to it
+        return forward(
+            torch.tensor(self.tokens[self._read :], device=device),
+            torch.tensor(self.depths[self._read :], device=device),
+            self._cache(),
+            self.sees().to(device),
+            torch.tensor([node - self._read for node in wanted], device=device),
+        )
+
+    def states(self, model: Any, wanted: Sequence[int], device: torch.device) -> list[Tensor]:
+        """Hidden states [M, width] after the nodes `wanted`: of the embedding, then of each layer."""
+        out = model(
+            input_ids=torch.tensor([self.tokens[self._read :]], device=device),
+            position_ids=torch.tensor([self.depths[self._read :]], device=device),
+            attention_mask=self.sees()[None, None].to(device),
+            past_key_values=self._cache(),
+            use_cache=True,
+            output_hidden_states=True,
+            logits_to_keep=torch.zeros(1, dtype=torch.long, device=device),
+        )
+        return [layer[0, [node - self._read for node in wanted]] for layer in out.hidden_states]
+
+    def _cache(self) -> DynamicCache:
+        """What was read, as the model takes it: a new one each time, as the model adds to it."""
+        cache: Any = DynamicCache()
         layers: Any = DynamicLayer  # which has no types
         for keys, values in self.past:
             layer: Any = layers()
             layer.lazy_initialization(keys, values)
             layer.keys, layer.values = keys, values  # not by `update`, which would copy them
             cache.layers.append(layer)
-        return forward(
-            torch.tensor(self.tokens[self._read :], device=device),
-            torch.tensor(self.depths[self._read :], device=device),
-            cache,
-            self.sees().to(device),
-            torch.tensor([node - self._read for node in wanted], device=device),
-        )
+        return cache  # type: ignore[no-any-return]  # transformers has no types for it
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from continualcode.core.protocols import Progress
 from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import loading, saved, store
 from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.alike import Likeness
 from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.demonstration import Demonstrator
@@ -61,6 +62,7 @@ class LocalPolicy:
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
         neutral = Prefix(self._adapter, pieces, device)
         self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
+        self._likeness = Likeness(self._adapter, self._prefix)
         self._weights: str | None = None
         self._stack = loading.fingerprint(device, dtype) | self._language.stack
         self._info = ModelInfo(
@@ -174,6 +176,10 @@ class LocalPolicy:
             weights=self.weights() if teacher == "live" else BASE,
         )
 
+    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+        """How alike the base model finds prompts; see `alike`."""
+        return self._likeness.nearness(prompt, others)
+
     # -- Learning ------------------------------------------------------------------------------------
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Batch:
@@ -230,7 +236,15 @@ class LocalPolicy:
 
     def close(self) -> None:
         """Let go of the model; nothing here can be used afterwards."""
-        del self._sampler, self._demonstrator, self._prefix, self._learner, self._adapter, self._constraint
+        del (
+            self._sampler,
+            self._demonstrator,
+            self._likeness,
+            self._prefix,
+            self._learner,
+            self._adapter,
+            self._constraint,
+        )
         gc.collect()
         if self._stack["device"] == "cuda":
             torch.cuda.empty_cache()

@@ -16,6 +16,19 @@ from continualcode.core.data import Example, Objective
 from continualcode.core.errors import UpdateError
 from continualcode.plugins.models.local import objectives
 
+DECISION = 0.2
+"""Nats between student and teacher at which a position is one where the student is to decide otherwise."""
+
+CORRECTING = ("sample", "demonstration", "sibling", "rehearsed")
+"""The kinds of rows that are about corrections, and have a teacher that was told."""
+
+
+SHOWN = ("demonstration", "sibling", "rehearsed")
+"""The kinds whose completion is the teacher's own."""
+
+LOOKED_AT = (*CORRECTING, "probe")
+"""The kinds that a mere look is about."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -42,7 +55,7 @@ class Row:
     @property
     def corrects(self) -> bool:
         """Whether it is about a correction, not about what shall stay."""
-        return self.example.part in ("sample", "demonstration")
+        return self.example.part in CORRECTING
 
     @property
     def stays(self) -> bool:
@@ -98,6 +111,40 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
     return seen, losses
 
 
+def scored(
+    example: Example, free: tuple[int, ...], allowed: Tensor | None, logits: Tensor, sharpness: float
+) -> Row:
+    """A row from its teacher's logits: [1, F, V], or [2, F, V] with the neutral ones of a guided teacher.
+
+    It counts for nothing yet, and its student has the teacher's choice.
+    """
+    device = logits.device
+    tokens = torch.tensor(example.completion_ids, device=device)[list(free)]
+    own = example.sampled_logprobs or (0.0,) * len(example.completion_ids)
+    sampled = torch.tensor(own, device=device)[list(free)]
+    if not free or example.part == "attempt":
+        return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, 0.0, 0.0)
+    teacher = objectives.log_probs(logits[0], example.temperature, allowed)
+    if len(logits) == 2:
+        neutral = objectives.log_probs(logits[1], example.temperature, allowed)
+        teacher = objectives.guided(teacher, neutral, example.guidance)
+    if sharpness != 1.0 and example.part in SHOWN:
+        teacher = torch.log_softmax(teacher * sharpness, dim=-1)
+    teacher_tokens = of(teacher, tokens)
+    if example.guidance != 1.0:  # a guided teacher may find a sampled token impossible
+        teacher_tokens = teacher_tokens.clamp(min=-30.0)
+    refuse_nonfinite(example, free, teacher_tokens, "the teacher's log-probability")
+    return Row(example, free, tokens, sampled, allowed, None, teacher, teacher_tokens, 0.0, 0.0)
+
+
+def emphasis(seen: Look) -> Tensor:
+    """What each free position counts for, by how far student and teacher are apart there at first: [F]."""
+    apart = torch.tensor([seen.divergences[place] for place in seen.row.free])
+    if seen.row.example.part not in SHOWN:
+        return torch.ones_like(apart)
+    return 1.0 / (apart >= DECISION).cumsum(0).clamp(min=1).to(apart.dtype)
+
+
 def loss(looks: Sequence[Look]) -> float:
     """The batch's loss: every token counts by its row's share."""
     return math.fsum(math.fsum(seen.losses) * seen.row.share for seen in looks)
@@ -134,7 +181,7 @@ def drift(looks: Sequence[Look]) -> float:
 
 def kept(looks: Sequence[Look]) -> float:
     """The share of probes on which the student would still do what it did; 1 if there are none."""
-    probes = [seen.kept for seen in looks if seen.row.example.part == "probe"]
+    probes = [seen.kept for seen in looks if seen.row.example.part == "probe" and used(seen.row.example)]
     return sum(probes) / len(probes) if probes else 1.0
 
 
@@ -142,6 +189,11 @@ def certain(example: Example, free: Sequence[int], vocabulary: int) -> Tensor:
     """Logits [F, V] that leave nothing but the completion's own tokens."""
     tokens = torch.tensor(example.completion_ids)[list(free)]
     return torch.full((len(free), vocabulary), -math.inf).scatter(1, tokens[:, None], 0.0)
+
+
+def used(example: Example) -> bool:
+    """Whether anything is computed for a row: it is learned on, or looked at."""
+    return example.part != "near" and example.weight > 0.0
 
 
 def prompts(example: Example) -> list[tuple[int, ...]]:

@@ -1,26 +1,49 @@
 """What each row of an update counts for: one token of it in the loss, and in what is reported."""
 
+import math
 from collections.abc import Sequence
 
 from continualcode.core.data import Example, Objective
 from continualcode.plugins.models.local import objectives
+from continualcode.plugins.models.local.rows import CORRECTING
 
 
 def in_loss(examples: Sequence[Example], counts: Sequence[int], objective: Objective) -> list[float]:
     """What one of the `counts` free tokens of each row counts for in the loss.
 
-    Attempts are averaged among themselves, and then counted `reward_weight` times, so that how many there are
-    does not change what a correction weighs.
+    Corrections are averaged among themselves. So are anchors, which then count as much as their weights say
+    together, and attempts, `reward_weight` times: how many there are changes nothing for a correction.
     """
-    distilled = _weights(examples, ("sample", "demonstration", "anchor"))
+    corrections, anchors = _weights(examples, CORRECTING), _weights(examples, ("anchor",))
+    beside = math.fsum(anchors) if any(corrections) else 1.0
     rewarded = _weights(examples, ("attempt",))
-    pairs = (objectives.shares(counts, weights, objective.aggregation) for weights in (distilled, rewarded))
-    return [one + objective.reward_weight * other for one, other in zip(*pairs, strict=True)]
+    groups = ((corrections, 1.0), (anchors, beside), (rewarded, objective.reward_weight))
+    shares = ([s * by for s in objectives.shares(counts, w, objective.aggregation)] for w, by in groups)
+    return [math.fsum(each) for each in zip(*shares, strict=True)]
+
+
+def taken(
+    examples: Sequence[Example], objective: Objective, steps: int, learned: Sequence[float]
+) -> list[float]:
+    """How often the loss counts each row in the step after `steps`: 0 where it is not its turn.
+
+    Rows that go in turn stand for all of their kind, so they count as often as there are more than take part.
+    learned: the rows' shares; one that has none takes no part.
+    """
+    times = [1.0 if share else 0.0 for share in learned]
+    for parts in (("sibling", "rehearsed"), ("anchor",)):
+        queue = [n for n, e in enumerate(examples) if e.part in parts and learned[n]]
+        if not objective.in_turn or len(queue) <= objective.in_turn:
+            continue
+        now = {queue[(steps * objective.in_turn + n) % len(queue)] for n in range(objective.in_turn)}
+        for n in queue:
+            times[n] = len(queue) / objective.in_turn if n in now else 0.0
+    return times
 
 
 def in_report(examples: Sequence[Example], counts: Sequence[int], objective: Objective) -> list[float]:
     """What it counts for in the mean divergence, which is that of the rows about corrections."""
-    weights = _weights(examples, ("sample", "demonstration"))
+    weights = _weights(examples, CORRECTING)
     return objectives.shares(counts, weights, objective.aggregation)
 
 

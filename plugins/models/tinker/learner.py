@@ -67,7 +67,7 @@ class Learner:
         frees = [self._free(example) for example in examples]
         counts = [len(free) for free in frees]
         learned = [0.0 if e.part == "probe" else e.weight for e in examples]
-        corrects = [e.part in ("sample", "demonstration") for e in examples]
+        corrects = [e.part in ("sample", "demonstration", "rehearsed") for e in examples]
         share = shares(counts, learned, objective.aggregation)
         ours = [e.weight if c else 0.0 for e, c in zip(examples, corrects, strict=True)]
         mine = shares(counts, ours, objective.aggregation)

@@ -48,7 +48,7 @@ class Row:
     @property
     def corrects(self) -> bool:
         """Whether it is about a correction, not about what shall stay."""
-        return self.example.part in ("sample", "demonstration")
+        return self.example.part in ("sample", "demonstration", "rehearsed")
 
 
 @dataclass(frozen=True)

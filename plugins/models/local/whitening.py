@@ -1,0 +1,53 @@
+"""Steps that move least what must stay: the factors B, trained where what anchors send into them is white.
+
+What a layer gets has a few directions that all prompts share; a step along them changes every answer at
+once, and anchors then pull all of it back. A layer computes B (A x). With M = E[(A x)(A x)ᵀ] over the tokens
+of the anchors and W = (M + δ·tr(M)/r·I)^(-1/2), B is trained as B = B' W: the gradient of B' is that of B
+times W, and a step ΔB' moves B by ΔB' W. Along what anchors share W is small; along what sets a correction
+apart from them it is large. This is the input factor of K-FAC (Martens and Grosse 2015), of the anchors
+alone, in an adapter's few dimensions.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from continualcode.plugins.models.local.adapter import Adapter
+
+
+@torch.no_grad()
+def maps(adapter: Adapter, damping: float, forward: Callable[[], object]) -> list[Tensor | None]:
+    """W [rank, rank] for each factor B, None for each A, in the order of `Adapter.parameters`.
+
+    forward: runs the model over the anchors, as it is now.
+    """
+    seen: dict[str, Tensor] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _given, out, name=name: seen.update({name: out.detach()})
+        )
+        for name, module in adapter.model.named_modules()
+        if name.endswith(".lora_A.default")
+    ]
+    try:
+        with adapter.through_modules():
+            forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        _inverse_root(seen[name.removesuffix(".lora_B.default.weight") + ".lora_A.default"], damping)
+        if name.endswith(".lora_B.default.weight")
+        else None
+        for name in adapter.names()
+    ]
+
+
+def _inverse_root(inputs: Tensor, damping: float) -> Tensor:
+    """(M + damping · mean eigenvalue)^(-1/2) of inputs [1, N, rank], in their dtype; on the CPU."""
+    rows = inputs[0].to("cpu", torch.float64)
+    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    values = values.clamp(min=0.0) + max(damping * float(values.mean()), 1e-12)
+    root: Tensor = (vectors * values.rsqrt()) @ vectors.T
+    return root.to(inputs)

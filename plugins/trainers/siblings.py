@@ -1,0 +1,190 @@
+"""What a correction is about beside the prompt that it was given on, as the model itself sees it.
+
+Learned on one prompt alone a correction stays with that prompt: more steps fit its words, and the mistake
+comes back on others. So the base model says which of `SITUATIONS` are like the corrected prompt
+(`protocols.Discerning`), and they fall into three:
+
+    siblings   the nearest. The teacher is shown the correction there too, and what it would do instead is
+               learned, if it is a call of the same tool as on the corrected prompt
+    near       those after them: the correction may be about them or not, so nothing is held or learned there
+    the rest   what anchors may hold on to
+
+"Nearest" is relative to the nearest of all: how close the nearest is depends on the prompt, not the rule.
+
+A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
+in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from continualcode.core.data import Call, Example, Message
+from continualcode.core.events import CorrectionGiven
+from continualcode.core.protocols import Discerning, Policy
+from continualcode.core.transcript import SampledTurn
+from continualcode.plugins.trainers.in_question import tools_in_question
+from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation
+from continualcode.plugins.trainers.teacher_context import NEUTRAL
+
+SIBLING, NEAR, CLOSE = 0.65, 0.45, 0.85
+"""Likeness, as a share of the greatest, from which on a situation is a sibling; is near; is a sibling where
+one tool is in question: then nothing but likeness says that its call is about the same thing."""
+
+FIRST, NEXT, LEAST = 6, 14, 0.2
+"""So many situations are siblings, or at least near, where their likeness is a fifth of the greatest."""
+
+NAMED, BEGUN = 10, 18
+"""How many tokens a sibling's demonstration has at most: up to the name of the tool, where several are in
+question; else as far as a call has begun."""
+
+
+class Ranked(NamedTuple):
+    """Situations by what they are to a corrected prompt, the nearest first."""
+
+    siblings: tuple[Situation, ...]
+    near: tuple[Situation, ...]
+
+
+def ranked(
+    likeness: Sequence[float], most: int, close: bool, situations: Sequence[Situation] = SITUATIONS
+) -> Ranked:
+    """At most `most` siblings, and what is near, from the likeness of each situation.
+
+    close: siblings are only those that are nearly as near as the nearest.
+    """
+    order = sorted(range(len(situations)), key=lambda n: -likeness[n])
+    top = max(likeness[order[0]], 0.0)
+    siblings = [
+        n
+        for place, n in enumerate(order)
+        if likeness[n] > 0.0
+        and likeness[n] >= (CLOSE if close else SIBLING if place >= FIRST else LEAST) * top
+    ][:most]
+    near = [
+        n
+        for place, n in enumerate(order)
+        if n not in siblings and (place < NEXT or likeness[n] >= NEAR * top)
+    ]
+    return Ranked(tuple(situations[n] for n in siblings), tuple(situations[n] for n in near))
+
+
+def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
+    """A situation in the session's own system message."""
+    system = [message for message in turn.messages[:1] if message.role == "system"]
+    asked = [*system, Message(role="user", text=situation.text)]
+    if situation.path:
+        call = Call(tool="read", arguments={"path": situation.path})
+        asked += [Message(role="assistant", call=call), Message(role="tool", text=_shown(situation))]
+    return tuple(asked)
+
+
+def siblings(
+    row: Example, correction: CorrectionGiven, turn: SampledTurn, policy: Policy, most: int
+) -> list[Example]:
+    """The rows beside `row`, the demonstration on the corrected prompt: siblings, and what is near."""
+    among = (*SITUATIONS, *PROBES)
+    prompts = [policy.render(messages(turn, one), turn.tools) for one in among]
+    likeness = cast(Discerning, policy).nearness(row.prompt_ids, prompts)
+    probed = _probes_near(likeness)
+    likeness = likeness[: len(SITUATIONS)]
+    found = ranked(likeness, most, close=len(tools_in_question(turn, correction)) == 1)
+    if folder := _folder(correction, turn):
+        near = (*found.siblings, *found.near)
+        found = Ranked(tuple(_moved(one, folder) for one in near if _file(one))[:most], near)
+    name = _call(row.completion_ids, turn, policy)
+    rows: list[Example] = []
+    passed: list[Situation] = []
+    for one in found.siblings:
+        example = _sibling(row, one, correction, turn, policy)
+        if _call(example.completion_ids, turn, policy) == name:
+            rows.append(example)
+        else:
+            passed.append(one)
+    rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
+    return [*rows, *(_near(row, one, turn, policy) for one in (*passed, *found.near, *probed))]
+
+
+def _probes_near(likeness: Sequence[float]) -> list[Situation]:
+    """The probes that the correction may be about, from the likeness of situations and then of probes."""
+    of_probes, top = likeness[len(SITUATIONS) :], max(likeness)
+    return [one for one, alike in zip(PROBES, of_probes, strict=True) if alike >= NEAR * top > 0.0]
+
+
+def about(examples: Iterable[Example]) -> set[tuple[int, ...]]:
+    """The prompts that corrections are about, or may be: what no anchor holds on to."""
+    return {row.prompt_ids for row in examples if row.correction}
+
+
+def _sibling(
+    row: Example, one: Situation, correction: CorrectionGiven, turn: SampledTurn, policy: Policy
+) -> Example:
+    asked = messages(turn, one)
+    ids, told, neutral = (
+        policy.render((*asked, *said), turn.tools)
+        for said in (
+            (),
+            (Message(role="user", text=correction.feedback.strip() or NEUTRAL),),
+            (Message(role="user", text=NEUTRAL),),
+        )
+    )
+    tokens = BEGUN if len(tools_in_question(turn, correction)) == 1 else NAMED
+    shown = policy.demonstrate(
+        told, neutral, row.grammar, teacher="base", guidance=row.guidance, max_tokens=tokens
+    )
+    return msgspec.structs.replace(
+        row,
+        part="sibling",
+        prompt_ids=ids,
+        teacher_ids=told,
+        neutral_ids=neutral if row.neutral_ids else (),
+        completion_ids=shown.token_ids,
+    )
+
+
+def _near(row: Example, one: Situation, turn: SampledTurn, policy: Policy) -> Example:
+    ids = policy.render(messages(turn, one), turn.tools)
+    return msgspec.structs.replace(
+        row,
+        part="near",
+        prompt_ids=ids,
+        teacher_ids=ids,
+        neutral_ids=(),
+        completion_ids=row.completion_ids[:1],
+        weight=0.0,
+        student_grammar=None,
+    )
+
+
+def _call(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
+    """The name of the tool that a completion begins to call; empty if it begins none."""
+    text = "".join(policy.pieces(ids))
+    begins = {tool.name: policy.format_call(Call(tool=tool.name, arguments={})) for tool in turn.tools}
+    return next((t for t, call in begins.items() if text.startswith(call[: call.index(t) + len(t) + 1])), "")
+
+
+def _folder(correction: CorrectionGiven, turn: SampledTurn) -> str:
+    """A folder that the correction names and the conversation is about, with its slash; or empty."""
+    said = " ".join(f"{m.text} {m.call.arguments if m.call else ''}" for m in turn.messages[1:])
+    return next((f for f in re.findall(r"[\w.-]+/", correction.feedback) if f in said), "")
+
+
+def _moved(one: Situation, folder: str) -> Situation:
+    file = _file(one)
+    path = folder + file.rpartition("/")[2]
+    return Situation(one.text.replace(file, path), path if one.path else "", one.content)
+
+
+def _file(one: Situation) -> str:
+    """The file that a situation is about; empty: none."""
+    named = re.search(r"[\w/-]*\w\.\w+", one.text)
+    return one.path or (named[0] if named else "")
+
+
+def _shown(one: Situation) -> str:
+    """A file as the tool `read` shows it."""
+    lines = one.content.splitlines()
+    numbered = "\n".join(f"{number:4}| {line}" for number, line in enumerate(lines, 1))
+    return f"{one.path} ({len(lines)} lines):\n{numbered}"

@@ -1,0 +1,141 @@
+"""What a correction is learned on beside its prompt, and what anchors keep away from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from continualcode.core import engine
+from continualcode.core.config import Config
+from continualcode.core.data import Call, Example
+from continualcode.core.events import UpdateStarted, event_registry
+from continualcode.core.replay import plan_of
+from continualcode.core.review import Answer
+from continualcode.core.session import Session
+from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
+from continualcode.eventlog import read
+from continualcode.plugins.trainers.anchors import ANCHORS, weighed
+from continualcode.plugins.trainers.sdpo import Sdpo
+from continualcode.plugins.trainers.siblings import about, ranked
+from continualcode.plugins.trainers.situations import SITUATIONS
+
+WRITE = Call(tool="write", arguments={"path": "generated/a.py", "content": "x"})
+
+
+class Discerning(ScriptedPolicy):
+    """Finds those situations alike whose prompts are as long as each other's; the nearest first."""
+
+    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+        """Falls with the difference in length."""
+        return [1.0 / (1.0 + abs(len(prompt) - len(other))) for other in others]
+
+
+def taught(folder: Path, *words: str) -> Session:
+    """A session in which every call was denied with the next of `words`, and learned from."""
+    ui = ScriptedUI(["change generated/a.py"], [Answer(verdict="deny", reason=each) for each in words])
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    session = open_scripted(folder, ui=ui, policy=Discerning([WRITE] * len(words)), config=config)
+    engine.run(session)
+    return session
+
+
+def rows(session: Session, number: int) -> tuple[Example, ...]:
+    """The rows of the session's update of that number."""
+    started = [r for r in read(session.log.path, event_registry()) if isinstance(r, UpdateStarted)]
+    return plan_of(started[number], session.transcript).examples
+
+
+# -- Ranks ---------------------------------------------------------------------------------------------
+
+
+def likeness(*nearest: float) -> list[float]:
+    return [*nearest, *[0.0] * (len(SITUATIONS) - len(nearest))]
+
+
+def test_siblings_are_those_nearly_as_like_as_the_nearest_and_near_are_those_after_them() -> None:
+    found = ranked(likeness(0.5, 0.8, *[0.6] * 6, 0.4, 0.3, 0.1), most=20, close=False)
+    assert found.siblings == (SITUATIONS[1], *SITUATIONS[2:8])
+    assert found.near[:2] == (SITUATIONS[0], SITUATIONS[8])
+    assert not set(found.siblings) & set(found.near)
+
+
+def test_the_first_few_are_siblings_even_where_one_is_much_nearer() -> None:
+    found = ranked(likeness(0.9, *[0.3] * 9), most=20, close=False)
+    assert found.siblings == SITUATIONS[:6]
+
+
+def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
+    found = ranked(likeness(0.9, 0.8, *[0.6] * 9), most=20, close=True)
+    assert found.siblings == SITUATIONS[:2]
+    assert SITUATIONS[2] in found.near
+
+
+def test_nothing_is_like_a_prompt_that_has_nothing_in_common_with_any() -> None:
+    assert ranked([-0.2] * len(SITUATIONS), most=5, close=False).siblings == ()
+
+
+# -- Rows ----------------------------------------------------------------------------------------------
+
+
+def test_siblings_weigh_together_what_the_demonstration_weighs(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "w", "Use bash."), 0)
+    siblings = [row for row in found if row.part == "sibling"]
+    assert siblings and sum(row.weight for row in siblings) == pytest.approx(1.0)
+    assert {row.correction for row in siblings} == {found[0].correction}
+
+
+def test_the_teacher_is_told_on_a_sibling_what_it_is_told_on_the_prompt(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "w", "Use bash."), 0)
+    for row in found:
+        if row.part == "sibling":
+            assert bytes(row.teacher_ids).decode().endswith("user: Use bash.\nassistant: ")
+            assert row.neutral_ids and row.prompt_ids != found[0].prompt_ids
+
+
+def test_no_anchor_holds_what_the_correction_may_be_about(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "w", "Use bash."), 0)
+    taken = about(found)
+    held = [row for row in found if row.part == "anchor" and row.weight]
+    assert len(held) < len(ANCHORS)
+    assert not {row.prompt_ids for row in held} & taken
+    assert sum(row.weight for row in held) == pytest.approx(Sdpo().settings.anchors)
+
+
+def test_nor_what_an_earlier_one_may_be_about(tmp_path: Path) -> None:
+    session = taught(tmp_path / "w", "Use bash.", "Use grep, I said.")
+    first, second = rows(session, 0), rows(session, 1)
+    held = {row.prompt_ids for row in second if row.part == "anchor" and row.weight}
+    assert not held & about(first)
+
+
+def test_left_out_again_the_anchors_are_back(tmp_path: Path) -> None:
+    session = taught(tmp_path / "w", "Use bash.", "Use grep, I said.")
+    started = [r for r in read(session.log.path, event_registry()) if isinstance(r, UpdateStarted)]
+    plan = plan_of(started[1], session.transcript)
+    own = {row.correction for row in plan.examples if row.part == "demonstration"}
+    alone = Sdpo().replan(plan, own, [])
+    held = {row.prompt_ids for row in alone.examples if row.part == "anchor" and row.weight}
+    taken = about(row for row in alone.examples if row.correction in own)
+    anchors = {row.prompt_ids for row in plan.examples if row.part == "anchor"}
+    assert held == anchors - taken
+
+
+def test_a_folder_that_the_correction_names_is_where_its_siblings_are(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "w", "Leave generated/ alone: use bash."), 0)
+    siblings = [bytes(row.prompt_ids).decode() for row in found if row.part == "sibling"]
+    assert siblings and all("generated/" in prompt for prompt in siblings)
+
+
+def test_a_policy_that_cannot_tell_what_is_alike_learns_on_the_prompt_alone(tmp_path: Path) -> None:
+    ui = ScriptedUI(["go"], [Answer(verdict="deny", reason="Use bash.")])
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    session = open_scripted(tmp_path / "w", [WRITE], ui=ui, config=config)
+    engine.run(session)
+    assert {row.part for row in rows(session, 0)} == {"demonstration", "anchor", "probe"}
+
+
+def test_weights_of_anchors_are_shared_by_those_that_are_left(tmp_path: Path) -> None:
+    found = [row for row in rows(taught(tmp_path / "w", "Use bash."), 0) if row.part == "anchor"]
+    again = weighed(found, {found[0].prompt_ids}, 3.0)
+    assert again[0].weight == 0.0
+    assert sum(row.weight for row in again) == pytest.approx(3.0)

@@ -1,0 +1,144 @@
+"""Which rows a step takes, what their positions count for, and in which coordinates it steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from continualcode.core.data import Example, Objective, Optimiser
+from continualcode.plugins.models.local import whitening
+from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.learner import Learner
+from continualcode.plugins.models.local.weighing import taken
+
+Build = Callable[..., Example]
+
+ANCHOR: dict[str, Any] = {
+    "correction": "",
+    "part": "anchor",
+    "prompt_ids": (9, 8, 4),
+    "teacher_ids": (9, 8, 4),
+    "sampled_logprobs": (),
+}
+SHOWN: dict[str, Any] = {"part": "demonstration", "sampled_logprobs": ()}
+
+# -- In turn -------------------------------------------------------------------------------------------
+
+
+def test_anchors_take_part_in_turn_and_stand_for_all_of_them(example: Build) -> None:
+    rows = [example(**SHOWN), *(example(**ANCHOR) for _ in range(5))]
+    objective, shares = Objective(in_turn=2), [1.0] * 6
+    steps = [taken(rows, objective, step, shares) for step in range(5)]
+    assert all(times[0] == 1.0 for times in steps), "a correction takes part in every step"
+    assert all(sum(times[1:]) == pytest.approx(5.0) for times in steps)
+    assert [sum(bool(times[n]) for times in steps) for n in range(1, 6)] == [2] * 5, "each as often"
+
+
+def test_what_weighs_nothing_has_no_turn(example: Build) -> None:
+    rows = [example(**ANCHOR) for _ in range(3)]
+    assert taken(rows, Objective(in_turn=2), 0, [1.0, 0.0, 1.0]) == [1.0, 0.0, 1.0]
+
+
+def test_rows_that_are_near_cost_nothing_and_have_no_figures(learner: Learner, example: Build) -> None:
+    near = example(part="near", weight=0.0, sampled_logprobs=())
+    batch = learner.prepare([example(), near], Objective(), Optimiser())
+    report = learner.step(batch, stop_below=0.0)
+    assert report.divergences[1] == () or set(report.divergences[1]) == {0.0}
+    alone = learner.prepare([example()], Objective(), Optimiser())
+    assert len(batch.reading.packed.tokens) == len(alone.reading.packed.tokens)
+
+
+# -- What counts ---------------------------------------------------------------------------------------
+
+
+def test_the_first_decision_counts_most(learner: Learner, example: Build) -> None:
+    one = example(**SHOWN)
+    batch = learner.prepare([one], Objective(decisions=True), Optimiser())
+    learner.step(batch, stop_below=0.0)
+    (emphasis,) = batch.emphasis.values()
+    assert emphasis[0] == 1.0 and emphasis[-1] < 1.0
+    assert bool((emphasis.diff() <= 0).all())
+
+
+def test_an_anchor_within_the_slack_pulls_nothing(adapter: Adapter, learner: Learner, example: Build) -> None:
+    rows = [example(**SHOWN), example(**ANCHOR)]
+    learner.step(learner.prepare(rows, Objective(), Optimiser(lr=1e-2)), stop_below=0.0)
+    before = learner.snapshot()
+    after: list[str] = []
+    for examples in (rows, rows[:1]):
+        learner.restore(before)
+        weights = Optimiser(lr=1e-3, grad_clip=1e-3)  # clipped, so that only directions count
+        learner.step(learner.prepare(examples, Objective(slack=100.0), weights), stop_below=0.0)
+        after.append(learner.weights())
+    assert after[0] == after[1]
+
+
+def test_a_sharper_teacher_is_surer_of_what_it_would_rather_do(learner: Learner, example: Build) -> None:
+    plain, sharp = (
+        learner.prepare([example(**SHOWN)], Objective(sharpness=by), Optimiser()).rows[0].teacher
+        for by in (1.0, 2.0)
+    )
+    assert torch.equal(plain.argmax(-1), sharp.argmax(-1))
+    assert bool((sharp.amax(-1) > plain.amax(-1)).all())
+
+
+# -- Whitening -----------------------------------------------------------------------------------------
+
+
+def test_what_anchors_send_into_b_is_white_in_the_new_coordinates(
+    adapter: Adapter, learner: Learner, example: Build
+) -> None:
+    batch = learner.prepare([example(**ANCHOR)], Objective(), Optimiser())
+    inputs: dict[str, Any] = {}
+    modules = {n: m for n, m in adapter.model.named_modules() if n.endswith(".lora_A.default")}
+    hooks = [
+        m.register_forward_hook(lambda _m, _i, out, n=n: inputs.update({n: out[0].detach().double()}))
+        for n, m in modules.items()
+    ]
+    learner.step(batch, stop_below=float("inf"))
+    learner.prepare([example(**ANCHOR)], Objective(), Optimiser(whiten=1e-9))
+    for hook in hooks:
+        hook.remove()
+    found = learner.prepare([example(**ANCHOR)], Objective(), Optimiser(whiten=1e-9)).whitening
+    for name, by in zip(adapter.names(), found, strict=True):
+        if by is not None:
+            sent = inputs[name.replace("lora_B.default.weight", "lora_A.default")] @ by.double()
+            assert torch.allclose(sent.T @ sent / len(sent), torch.eye(4).double(), atol=1e-2)
+    assert [by is None for by in found] == ["lora_A" in name for name in adapter.names()]
+
+
+def test_the_same_correction_moves_an_anchor_less(learner: Learner, example: Build) -> None:
+    rows = [example(**SHOWN), example(**ANCHOR)]
+    drift: list[float] = []
+    for whiten in (None, 0.03):
+        learner.reset()
+        optimiser = Optimiser(lr=3e-3, whiten=whiten)
+        batch = learner.prepare([rows[0], example(**{**ANCHOR, "weight": 1e-9})], Objective(), optimiser)
+        first = learner.step(batch, stop_below=0.0)
+        report = first
+        for _ in range(60):
+            report = learner.step(batch, stop_below=first.divergence / 2)
+            if not report.stepped:
+                break
+        drift.append(report.drift)
+    assert drift[1] < drift[0]
+
+
+def test_hooks_are_gone_when_the_maps_are_made(adapter: Adapter) -> None:
+    with pytest.raises(RuntimeError, match="no"):
+        whitening.maps(adapter, 0.1, lambda: (_ for _ in ()).throw(RuntimeError("no")))
+    assert not any(m._forward_hooks for m in adapter.model.modules())
+
+
+def test_a_learning_rate_that_falls_moves_less_later(learner: Learner, example: Build) -> None:
+    moved: list[float] = []
+    for over in (0, 4):
+        learner.reset()
+        batch = learner.prepare([example(**SHOWN)], Objective(), Optimiser(over=over))
+        for _ in range(4):
+            before = learner.snapshot().weights
+            learner.step(batch, stop_below=0.0)
+        after = learner.snapshot().weights
+        moved.append(sum(float((after[name] - before[name]).abs().sum()) for name in after))
+    assert moved[1] < moved[0] / 2
