@@ -78,7 +78,8 @@ class Written:
         self._width = int(core.layers[0].self_attn.head_dim)
         self._groups = config.num_attention_heads // config.num_key_value_heads
         self._scale = float(core.layers[0].self_attn.scaling)
-        self._switch = core.layers[0].self_attn.q_proj
+        self._switch = core.layers[-1].self_attn.q_proj
+        _ = self._switch.disable_adapters  # an AttributeError where the adapter is not on it
         self._layers = [_layer(each) for each in core.layers]
 
     def __call__(
