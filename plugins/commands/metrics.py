@@ -25,7 +25,7 @@ def _counts(session: Session) -> Iterator[str]:
     denied = sum(d.verdict == "deny" for d in seen.decisions.values())
     rate = f", {tokens / speaking:.1f} a second" if speaking else ""
     kinds = (UpdateApplied, UpdateRejected, UpdateFailed)
-    applied, rejected, failed = (sum(isinstance(o, kind) for o in seen.outcomes.values()) for kind in kinds)
+    applied, rejected, failed = (sum(type(o) is kind for o in seen.outcomes.values()) for kind in kinds)
     yield f"samples      {len(seen.samples)}, {tokens} tokens{rate}"
     yield f"calls        {len(seen.decisions)} decided, {denied} denied"
     yield f"corrections  {len(seen.corrections)}, {len(seen.pending())} not learned yet"

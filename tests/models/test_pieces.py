@@ -83,10 +83,11 @@ def test_what_was_used_longest_ago_goes_and_is_read_again(policy: LocalPolicy) -
     inside: Any = full
     room = inside._pieces.bytes
     tight = prefix(policy, most=room)
+    inside = tight
     other = tuple(reversed(PROMPT))
     tight.start(PROMPT, READ)
     tight.start(other, READ)
-    pieces: Pieces = tight._pieces
+    pieces: Pieces = inside._pieces
     assert 0 < pieces.bytes <= room
     assert (pieces.known(BASE, PROMPT), pieces.known(BASE, other)) == (0, 3 * PIECE)
     before = tight.computed
@@ -100,9 +101,10 @@ def test_the_ends_of_sequences_go_before_their_beginnings(policy: LocalPolicy) -
     full.start(PROMPT, READ)
     inside: Any = full
     tight = prefix(policy, most=inside._pieces.bytes)
+    inside = tight
     tight.start(PROMPT, READ)
     tight.start(PROMPT[: 2 * PIECE] + PROMPT[:20], Split(2 * PIECE + 20, BASE, BASE))
-    pieces: Pieces = tight._pieces
+    pieces: Pieces = inside._pieces
     assert pieces.known(BASE, PROMPT) >= 2 * PIECE
 
 
@@ -118,7 +120,11 @@ def test_reading_stops_between_pieces_and_goes_on(policy: LocalPolicy) -> None:
     cancelled = threading.Event()
     stopped, alone = prefix(policy), prefix(policy)
     inside: Any = policy
-    hook = inside._adapter.model.get_input_embeddings().register_forward_hook(lambda *_: cancelled.set())
+
+    def stop(*_: object) -> None:
+        cancelled.set()
+
+    hook = inside._adapter.model.get_input_embeddings().register_forward_hook(stop)
     with pytest.raises(Interrupted):
         stopped.start(PROMPT, READ, cancelled)
     hook.remove()

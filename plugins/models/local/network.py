@@ -124,12 +124,13 @@ class Written:
 def written(model: Any) -> Written | None:
     """The forward pass of a peft model, where it is one of those written here; else None."""
     config = model.get_base_model().config
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     plain = (
         type(model.get_base_model()).__name__ in KNOWN
         and config.hidden_act == "silu"
         and not getattr(config, "use_sliding_window", False)
         and not getattr(config, "pretraining_tp", 1) > 1
-        and "dynamic" not in str((getattr(config, "rope_parameters", None) or {}).get("rope_type", "default"))
+        and "dynamic" not in str(rope.get("rope_type", "default"))
     )
     try:
         return Written(model) if plain else None

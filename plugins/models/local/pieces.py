@@ -69,8 +69,8 @@ class Pieces:
     def used(self, last: Piece) -> None:
         """The sequence that ends with `last` is in use: it goes last. Drops others until the rest fits."""
         own = set[Piece]()
-        at: Piece | None = last
-        while at is not None and at.before is not None:  # from the end, so that what is oldest is an end
+        at = last
+        while at.before is not None:  # from the end, so that what is oldest is an end
             own.add(at)
             if at in self._by_use:
                 self._by_use.move_to_end(at)

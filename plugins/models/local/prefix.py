@@ -174,8 +174,9 @@ class Buffer:
     def write(self, start: int, layers: Layers) -> None:
         """Put keys and values at the tokens from `start` on."""
         self.kept = start
+        cache: Any = self.cache
         for number, (keys, values) in enumerate(layers):
-            self.cache.update(keys, values, number)
+            cache.update(keys, values, number)
 
     def copied(self, start: int, end: int) -> Layers:
         """Keys and values of the tokens from `start` to `end`."""

@@ -9,6 +9,7 @@ alone, in an adapter's few dimensions.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,11 +24,10 @@ def maps(adapter: Adapter, damping: float, forward: Callable[[], object]) -> lis
     forward: runs the model over the anchors, as it is now.
     """
     seen: dict[str, Tensor] = {}
+    model: Any = adapter.model  # peft's modules are untyped
     hooks = [
-        module.register_forward_hook(
-            lambda _module, _given, out, name=name: seen.update({name: out.detach()})
-        )
-        for name, module in adapter.model.named_modules()
+        module.register_forward_hook(_keeping(seen, name))
+        for name, module in model.named_modules()
         if name.endswith(".lora_A.default")
     ]
     try:
@@ -44,10 +44,20 @@ def maps(adapter: Adapter, damping: float, forward: Callable[[], object]) -> lis
     ]
 
 
+def _keeping(seen: dict[str, Tensor], name: str) -> Callable[[object, object, Tensor], None]:
+    """A hook that writes down what a module gives out."""
+
+    def keep(_module: object, _given: object, out: Tensor) -> None:
+        seen[name] = out.detach()
+
+    return keep
+
+
 def _inverse_root(inputs: Tensor, damping: float) -> Tensor:
     """(M + damping · mean eigenvalue)^(-1/2) of inputs [1, N, rank], in their dtype; on the CPU."""
     rows = inputs[0].to("cpu", torch.float64)
-    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    linalg: Any = torch.linalg  # untyped
+    values, vectors = linalg.eigh(rows.T @ rows / len(rows))
     values = values.clamp(min=0.0) + max(damping * float(values.mean()), 1e-12)
     root: Tensor = (vectors * values.rsqrt()) @ vectors.T
     return root.to(inputs)
