@@ -118,7 +118,7 @@ def learn(session: Session) -> Outcome | None:
     policy, trainer, transcript = session.policy, session.trainer, session.transcript
     before, clock = session.lineage.keep(transcript.standing), time.perf_counter()
     try:
-        plan = trainer.plan(corrections, transcript, policy)
+        plan = trainer.plan(corrections, transcript, policy, partial(report, session, "reading"))
         started = session.append(
             UpdateStarted(
                 trainer=plan.trainer,
@@ -130,7 +130,7 @@ def learn(session: Session) -> Outcome | None:
             ),
             cause=corrections[-1].id,
         )
-        outcome = trainer.update(plan, policy, partial(report, session))
+        outcome = trainer.update(plan, policy, partial(report, session, "learning"))
     except (Exception, KeyboardInterrupt) as error:
         policy.restore(before)
         if isinstance(error, LogError):
@@ -161,9 +161,9 @@ def stop_if_asked(session: Session) -> None:
         raise KeyboardInterrupt
 
 
-def report(session: Session, done: int, most: int) -> None:
+def report(session: Session, label: str, done: int, most: int) -> None:
     """How far an update is; also where it can be stopped."""
-    session.ui.progress("learning", done, most)
+    session.ui.progress(label, done, most)
     stop_if_asked(session)
 
 

@@ -257,9 +257,13 @@ class Trainer(Protocol):
         ...
 
     def plan(
-        self, corrections: "Sequence[CorrectionGiven]", transcript: "Transcript", policy: Policy
+        self,
+        corrections: "Sequence[CorrectionGiven]",
+        transcript: "Transcript",
+        policy: Policy,
+        progress: Callable[[int, int], None] | None = None,
     ) -> UpdatePlan:
-        """What to train on. Reads the transcript; changes nothing. Raises UpdateError by name."""
+        """What to train on; changes nothing. Raises UpdateError by name, and what `progress` raises."""
         ...
 
     def replan(self, plan: UpdatePlan, own: Collection[str], earlier: "Sequence[UpdatePlan]") -> UpdatePlan:
@@ -273,9 +277,9 @@ class Trainer(Protocol):
     def update(
         self, plan: UpdatePlan, policy: Policy, progress: Callable[[int, int], None] | None = None
     ) -> UpdateOutcome:
-        """Carry the plan out: a function of the plan and the policy's weights alone.
+        """Carry the plan out: a function of the plan and the policy's weights alone. `progress`: each step.
 
-        May raise; the caller then restores the policy. `progress(done, at_most)` is called a step.
+        May raise; the caller then restores the policy.
         """
         ...
 
@@ -285,10 +289,7 @@ class Discerning(Protocol):
     """A policy that can say which prompts are alike."""
 
     def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
-        """Of each of `others`, how alike the base model finds it and `prompt`, next to the rest; at most 1.
-
-        A function of the base model and the ids: what was learned does not show.
-        """
+        """Of each of `others`, how alike the base model (nothing learned) finds it and `prompt`: ≤ 1."""
         ...
 
 

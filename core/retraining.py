@@ -275,10 +275,14 @@ class Weighing:
         self.needs = trainer.needs
 
     def plan(
-        self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
+        self,
+        corrections: Sequence[CorrectionGiven],
+        transcript: Transcript,
+        policy: Policy,
+        progress: Callable[[int, int], None] | None = None,
     ) -> UpdatePlan:
         """The trainer's, weighed. Rows that are rehearsed have their weight already."""
-        return weighed(self._trainer.plan(corrections, transcript, policy), self._factors)
+        return weighed(self._trainer.plan(corrections, transcript, policy, progress), self._factors)
 
     def replan(self, plan: UpdatePlan, own: Collection[str], earlier: Sequence[UpdatePlan]) -> UpdatePlan:
         """The trainer's."""

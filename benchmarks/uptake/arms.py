@@ -54,10 +54,14 @@ class Original:
         self.needs = self._sdpo.needs
 
     def plan(
-        self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
+        self,
+        corrections: Sequence[CorrectionGiven],
+        transcript: Transcript,
+        policy: Policy,
+        progress: Callable[[int, int], None] | None = None,
     ) -> UpdatePlan:
         """The plan of sdpo, with the original's words around the correction."""
-        plan = self._sdpo.plan(corrections, transcript, policy)
+        plan = self._sdpo.plan(corrections, transcript, policy, progress)
         rows = tuple(self._reframed(row, transcript, policy) for row in plan.examples)
         return msgspec.structs.replace(plan, examples=rows)
 
@@ -92,7 +96,11 @@ class Sft:
         self.needs = self._sdpo.needs
 
     def plan(
-        self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
+        self,
+        corrections: Sequence[CorrectionGiven],
+        transcript: Transcript,
+        policy: Policy,
+        progress: Callable[[int, int], None] | None = None,
     ) -> UpdatePlan:
         """A row for each correction that an approved call has answered."""
         settings = self._sdpo.settings

@@ -28,6 +28,15 @@ class Budget:
         """Whether the weights that `report` looked at are beyond the limit."""
         return self._limit is not None and spent(self._plan, report) > self._limit
 
+    def unaffordable(self, report: StepReport) -> str | None:
+        """Why no step was taken, if it was for the budget."""
+        if not self.overspent(report):
+            return None
+        return (
+            f"not learned: the first step alone moves unrelated prompts by more than {self._limit} nats "
+            "(trainer.kl_budget; a smaller trainer.lr takes smaller steps)"
+        )
+
     def back(self) -> None:
         """To the weights before the step that went beyond it."""
         self._policy.restore(self._kept[0])

@@ -60,7 +60,7 @@ from continualcode.plugins.trainers.attempts import attempts
 from continualcode.plugins.trainers.budget import Budget
 from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
 from continualcode.plugins.trainers.rehearsal import rehearsed
-from continualcode.plugins.trainers.siblings import about, siblings
+from continualcode.plugins.trainers.siblings import PORTIONS, about, siblings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
 
 NAME = "sdpo"
@@ -187,7 +187,11 @@ class Sdpo:
         return Sdpo(msgspec.structs.replace(self.settings, **choice), self._given), suiting.said(choice)
 
     def plan(
-        self, corrections: Sequence[CorrectionGiven], transcript: Transcript, policy: Policy
+        self,
+        corrections: Sequence[CorrectionGiven],
+        transcript: Transcript,
+        policy: Policy,
+        progress: Callable[[int, int], None] | None = None,
     ) -> UpdatePlan:
         """The rows of each correction, of earlier ones, and of what must stay; raises UpdateError by name."""
         settings = self.settings
@@ -209,12 +213,15 @@ class Sdpo:
         )
         examples: list[Example] = []
         discerning = policy if isinstance(policy, Discerning) and settings.siblings else None
-        for correction in corrections:
+        parts = PORTIONS + settings.siblings if discerning is not None else 0
+        for number, correction in enumerate(corrections):
+            told = _told(progress, number * (1 + parts), len(corrections) * (1 + parts))
+            told(-1)
             rows = self._rows(correction, transcript, policy)
             examples += rows
             if discerning is not None and rows[-1].part == "demonstration":
                 turn = transcript.sampled(correction.sample)
-                examples += siblings(rows[-1], correction, turn, policy, settings.siblings)
+                examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
         taken = about(row for rows in (examples, *standing) for row in rows)
@@ -286,7 +293,7 @@ class Sdpo:
                 "drift": report.drift,
                 "kept": report.kept,
             },
-            rejected=_judged(settings, share, report) if steps else _unaffordable(settings, budget, report),
+            rejected=_judged(settings, share, report) if steps else budget.unaffordable(report),
         )
 
     def _rows(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> list[Example]:
@@ -361,6 +368,11 @@ class Sdpo:
         return self.settings.frozen_teacher or next(filter(None, logged), None) or policy.weights()
 
 
+def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int], None]:
+    """How far a correction's part of a plan is: its row at -1, then what is beside it."""
+    return lambda done: progress(before + 1 + done, most) if progress is not None else None
+
+
 def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | None:
     """Why the gate does not let an update through; None: it does."""
     if not settings.gate:
@@ -376,16 +388,6 @@ def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | No
             f"it did, at least {settings.gate_kept:.0%} must stay (trainer.gate_kept)"
         )
     return None
-
-
-def _unaffordable(settings: SdpoSettings, budget: Budget, after: StepReport) -> str | None:
-    """Why no step was taken, if it was for the budget."""
-    if not budget.overspent(after):
-        return None
-    return (
-        f"not learned: the first step alone moves unrelated prompts by more than {settings.kl_budget} nats "
-        "(trainer.kl_budget; a smaller trainer.lr takes smaller steps)"
-    )
 
 
 @hookimpl

@@ -16,7 +16,7 @@ in that folder. Its siblings are the situations with a file, moved there; as the
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
@@ -39,6 +39,9 @@ FIRST, NEXT, LEAST = 6, 14, 0.2
 NAMED, BEGUN = 10, 18
 """How many tokens a sibling's demonstration has at most: up to the name of the tool, where several are in
 question; else as far as a call has begun."""
+
+PORTIONS = 8
+"""In how many parts the situations are read."""
 
 
 class Ranked(NamedTuple):
@@ -82,12 +85,20 @@ def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
 
 
 def siblings(
-    row: Example, correction: CorrectionGiven, turn: SampledTurn, policy: Policy, most: int
+    row: Example,
+    correction: CorrectionGiven,
+    turn: SampledTurn,
+    policy: Policy,
+    most: int,
+    told: Callable[[int], None],
 ) -> list[Example]:
-    """The rows beside `row`, the demonstration on the corrected prompt: siblings, and what is near."""
+    """The rows beside `row`, the demonstration on the corrected prompt: siblings, and what is near.
+
+    `told(done)`, of `PORTIONS` + `most`, is called where this can be stopped.
+    """
     among = (*SITUATIONS, *PROBES)
     prompts = [policy.render(messages(turn, one), turn.tools) for one in among]
-    likeness = cast(Discerning, policy).nearness(row.prompt_ids, prompts)
+    likeness = _likeness(row, prompts, cast(Discerning, policy), told)
     probed = _probes_near(likeness)
     likeness = likeness[: len(SITUATIONS)]
     found = ranked(likeness, most, close=len(tools_in_question(turn, correction)) == 1)
@@ -97,7 +108,8 @@ def siblings(
     name = _call(row.completion_ids, turn, policy)
     rows: list[Example] = []
     passed: list[Situation] = []
-    for one in found.siblings:
+    for number, one in enumerate(found.siblings):
+        told(PORTIONS + number)
         example = _sibling(row, one, correction, turn, policy)
         if _call(example.completion_ids, turn, policy) == name:
             rows.append(example)
@@ -105,6 +117,16 @@ def siblings(
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     return [*rows, *(_near(row, one, turn, policy) for one in (*passed, *found.near, *probed))]
+
+
+def _likeness(
+    row: Example, prompts: Sequence[tuple[int, ...]], policy: Discerning, told: Callable[[int], None]
+) -> list[float]:
+    """The likeness of all of `prompts`, which are read in portions: the first time that takes a while."""
+    for portion in range(PORTIONS):
+        told(portion)
+        policy.nearness(row.prompt_ids, prompts[portion::PORTIONS])
+    return policy.nearness(row.prompt_ids, prompts)
 
 
 def _probes_near(likeness: Sequence[float]) -> list[Situation]:

@@ -8,7 +8,7 @@ import pytest
 from continualcode.core import engine
 from continualcode.core.config import Config
 from continualcode.core.data import Call, Example
-from continualcode.core.events import UpdateStarted, event_registry
+from continualcode.core.events import UpdateFailed, UpdateStarted, event_registry
 from continualcode.core.replay import plan_of
 from continualcode.core.review import Answer
 from continualcode.core.session import Session
@@ -139,3 +139,38 @@ def test_weights_of_anchors_are_shared_by_those_that_are_left(tmp_path: Path) ->
     again = weighed(found, {found[0].prompt_ids}, 3.0)
     assert again[0].weight == 0.0
     assert sum(row.weight for row in again) == pytest.approx(3.0)
+
+
+# -- Stopping ------------------------------------------------------------------------------------------
+
+
+class Stopping(ScriptedUI):
+    """A user who presses Ctrl-C when an update has read so many parts of what it is about."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(["change generated/a.py"], [Answer(verdict="deny", reason="No.")])
+        self.after = after
+        self.parts: list[tuple[int, int]] = []
+        self.session: Session | None = None
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Keep it; press Ctrl-C."""
+        if label == "reading":
+            self.parts.append((done, total))
+            if len(self.parts) == self.after and self.session is not None:
+                self.session.cancelled.set()
+
+
+@pytest.mark.parametrize("after", [1, 4, 10])
+def test_an_update_can_be_stopped_while_it_finds_out_what_it_is_about(tmp_path: Path, after: int) -> None:
+    ui = Stopping(after)
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    ui.session = session = open_scripted(tmp_path, ui=ui, policy=Discerning([WRITE]), config=config)
+    weights = session.policy.weights()
+    engine.run(session)
+    assert len(ui.parts) == after
+    assert all(done < total for done, total in ui.parts)
+    records = list(read(session.log.path, event_registry()))
+    assert not [r for r in records if isinstance(r, UpdateStarted)]
+    (failed,) = [r for r in records if isinstance(r, UpdateFailed)]
+    assert (failed.why, failed.weights) == ("interrupted by the user", weights)
