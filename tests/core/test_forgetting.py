@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continualcode.core import engine
+from continualcode.core.config import Config
 from continualcode.core.data import Call, UpdatePlan
 from continualcode.core.errors import ContentForgotten, UsageError
 from continualcode.core.events import (
@@ -40,7 +41,8 @@ def call(content: str = "x") -> Call:
 
 def recorded(folder: Path, inputs: list[str], turns: list[Call | str], answers: list[Answer]) -> Path:
     """The log of a session in which that was typed, proposed and answered."""
-    session = open_scripted(folder / "p", turns, ui=ScriptedUI(inputs, answers))
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo", "rehearsal": 0.0})
+    session = open_scripted(folder / "p", turns, ui=ScriptedUI(inputs, answers), config=config)
     engine.run(session)
     session.close("quit")
     return session.log.path
@@ -156,8 +158,9 @@ def test_forks_and_merges_keep_it_forgotten(log: Path) -> None:
 
 NO_CONTENT = {
     "after", "approvals", "before", "by", "call_id", "correction", "earlier", "grammar", "hook", "how",
-    "kind", "line", "missing", "name", "offer", "optimiser", "path", "plugin", "product", "retry", "rewound",
-    "rule_id", "sample", "sandbox", "sha256", "trainer", "tree", "update", "weights", "workspace",
+    "kind", "line", "missing", "name", "offer", "optimiser", "origin", "path", "plugin", "product", "retry",
+    "rewound", "rule_id", "sample", "sandbox", "sha256", "tag", "tool", "trainer", "tree", "update",
+    "weights", "workspace",
 }  # fmt: skip
 """Text fields of built-in records that name something: ids, digests, paths, versions, words of ours."""
 

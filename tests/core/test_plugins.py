@@ -42,7 +42,7 @@ def test_every_builtin_implements_a_hook() -> None:
 
 def test_every_hook_has_a_builtin_or_is_for_observers() -> None:
     used = {hook for p in Plugins(installed=False).loaded() for hook in p.hooks}
-    assert set(hook_names()) - used == {"register_events", "run_tool"}
+    assert set(hook_names()) - used == {"run_tool"}
 
 
 def test_two_plugins_that_claim_one_tool_are_an_error_naming_both() -> None:

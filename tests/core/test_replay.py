@@ -97,7 +97,7 @@ def test_on_another_stack_it_says_how_far_off_the_figures_are(tmp_path: Path, na
 def test_another_number_of_steps_is_never_within_the_tolerance(tmp_path: Path) -> None:
     class Eager(ScriptedPolicy):
         def step(self, batch: Any, *, stop_below: float) -> StepReport:
-            return super().step(batch, stop_below=min(stop_below, 0.1))
+            return super().step(batch, stop_below=min(stop_below, 0.01))
 
     log, _ = recorded(tmp_path)
     report = Replayer(Eager(), trainer_of, tolerance=1e9).run(records(log))

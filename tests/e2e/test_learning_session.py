@@ -47,6 +47,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "budget.turns=2",
         "--set",
         "sampling.max_tokens=64",
+        "--set",
+        "trainer.max_steps=3",
+        "--set",
+        "trainer.siblings=2",
+        "--set",
+        "trainer.gate=false",  # a model that is too small to learn as much as the gate asks for
     ]
     options = ["--script", str(home / "script.toml"), "--log", str(log), "--model", MODEL, *limits]
     ran = cc("run", str(workspace), *options, home=home)

@@ -59,16 +59,19 @@ def test_the_base_install_is_a_handful_of_packages(base: "Environment") -> None:
 
 
 def test_every_package_is_importable_without_torch(base: "Environment") -> None:
-    """And what is not is part of the local model or the terminal, and lacks what its extra installs."""
+    """And what is not is part of a model or the terminal, and lacks what its extra installs."""
     failed, packages = json.loads(base.python(IMPORT_ALL))
-    needing = ("continualcode.plugins.models.local", "continualcode.plugins.uis.terminal")
+    models = [f"continualcode.plugins.models.{name}." for name in ("language", "local", "tinker")]
+    needing = (*models, "continualcode.plugins.uis.terminal")
     assert len(packages) > 8
     assert not set(packages) & set(failed)
     assert {name for name in failed if not name.startswith(needing)} == set()
     extra = {
         "prompt_toolkit",
         "rich",
+        "tinker",
         "jinja2",
+        "numpy",
         "llguidance",
         "peft",
         "safetensors",

@@ -18,7 +18,8 @@ def after(
 ) -> tuple[Session, ScriptedUI]:
     """A session in which WRITE was denied twice, after `inputs`."""
     ui = ScriptedUI(inputs, [DENY, DENY])
-    config = Config(model={"name": "test:policy"}, sandbox={"name": "none"})
+    trainer = {"name": "sdpo", "divergence_floor": 0.5}
+    config = Config(model={"name": "test:policy"}, trainer=trainer, sandbox={"name": "none"})
     session = open_scripted(folder / "p", [WRITE, "said", WRITE, "said"], ui=ui, config=config, policy=policy)
     engine.run(session)
     return session, ui
