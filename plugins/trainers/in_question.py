@@ -8,10 +8,11 @@ of the cases, as any contradiction made the model reach for another tool (docs/l
 """
 
 import re
+from typing import TypeGuard
 
 import msgspec
 
-from continualcode.core.data import ToolSpec
+from continualcode.core.data import Json, ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
@@ -23,6 +24,23 @@ def tools_in_question(turn: SampledTurn, correction: CorrectionGiven) -> tuple[T
         return turn.tools
     about = {turn.call.tool} | ({correction.solution.tool} if correction.solution else set[str]())
     return tuple(tool for tool in turn.tools if tool.name in about or _names(correction.feedback, tool.name))
+
+
+def keeping(
+    tools: tuple[ToolSpec, ...], turn: SampledTurn, correction: CorrectionGiven
+) -> tuple[ToolSpec, ...]:
+    """`tools`; those that were not rejected are held to what the rejected call said and nobody has corrected.
+
+    "Use edit_lines" is about the tool, not about the file; a guided teacher of 0.5B, asked for another tool,
+    took the file of the example call instead of the user's. So a text argument that both tools take stays
+    what it was, if the conversation has that text and the correction speaks of no file.
+    """
+    call = turn.call
+    if call is None or correction.solution is not None or _speaks_of_a_file(correction.feedback):
+        return tools
+    said = "\n".join(message.text for message in turn.messages if message.role in ("user", "tool"))
+    kept = {name: value for name, value in call.arguments.items() if _stands_in(value, said)}
+    return tuple(tool if tool.name == call.tool else _held(tool, kept) for tool in tools)
 
 
 def grammar_of(tools: tuple[ToolSpec, ...], turn: SampledTurn, policy: Policy) -> str | None:
@@ -40,3 +58,28 @@ def _names(words: str, tool: str) -> bool:
     (False, True)
     """
     return re.search(rf"(?<![\w./-]){re.escape(tool)}(?![\w/-]|\.\w)", words, re.IGNORECASE) is not None
+
+
+def _held(tool: ToolSpec, kept: dict[str, str]) -> ToolSpec:
+    """The tool with no choice left for those of its arguments that are in `kept`."""
+    properties = {
+        name: {"const": kept[name]} if name in kept else schema
+        for name, schema in tool.parameters.get("properties", {}).items()
+    }
+    return msgspec.structs.replace(tool, parameters={**tool.parameters, "properties": properties})
+
+
+def _stands_in(value: Json, said: str) -> TypeGuard[str]:
+    """Whether an argument is a text that was said, as words of its own."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", said) is not None
+
+
+def _speaks_of_a_file(words: str) -> bool:
+    """Whether a word of it looks like a path.
+
+    >>> _speaks_of_a_file("Use grep in src/."), _speaks_of_a_file("Read it. Then go on.")
+    (True, False)
+    """
+    return re.search(r"\w/|/\w|\w\.\w", words) is not None

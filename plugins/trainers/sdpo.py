@@ -58,7 +58,7 @@ from continualcode.plugins.trainers import suiting
 from continualcode.plugins.trainers.anchors import anchors, weighed
 from continualcode.plugins.trainers.attempts import attempts
 from continualcode.plugins.trainers.budget import Budget
-from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
+from continualcode.plugins.trainers.in_question import grammar_of, keeping, tools_in_question
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.siblings import PORTIONS, about, siblings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
@@ -310,7 +310,8 @@ class Sdpo:
         """What the teacher would do instead, among the tools in question."""
         settings, turn = self.settings, transcript.sampled(correction.sample)
         imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
-        grammar = grammar_of(tools_in_question(turn, correction), turn, policy)
+        tools = keeping(tools_in_question(turn, correction), turn, correction)
+        grammar = grammar_of(tools, turn, policy)
         neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
         shown = policy.demonstrate(
             sample.teacher_ids,

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from continualcode.core.data import Call, SamplingParams, ToolSpec
+from continualcode.core.data import Call, Message, SamplingParams, ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.schema import flat_schema
 from continualcode.core.testing import ScriptedPolicy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
+from continualcode.plugins.trainers.in_question import grammar_of, keeping, tools_in_question
 
 
 def tools() -> tuple[ToolSpec, ...]:
@@ -67,3 +67,33 @@ def test_the_grammar_of_fewer_tools_allows_only_them_and_no_plain_text() -> None
 def test_of_all_tools_or_without_a_grammar_it_is_the_turns_own() -> None:
     assert grammar_of(tools(), turn(None), ScriptedPolicy()) == "all"
     assert grammar_of(tools()[:1], turn(None, None), ScriptedPolicy()) is None
+
+
+# -- What stays as it was said -------------------------------------------------------------------------
+
+
+def held(words: str, path: str = "a.py", **more: Any) -> dict[str, Any]:
+    """By tool, what its argument `path` may be where a write to `path` was rejected after "Fix a.py."."""
+    call = Call(tool="write", arguments={"path": path})
+    asked = turn(call)._replace(messages=(Message(role="user", text="Fix a.py."),))
+    correction = CorrectionGiven(sample="s", call_id="c", kind="deny", feedback=words, **more)
+    kept = keeping(tools_in_question(asked, correction), asked, correction)
+    return {tool.name: tool.parameters["properties"]["path"].get("const") for tool in kept}
+
+
+def test_another_tool_is_shown_on_the_file_that_the_user_spoke_of() -> None:
+    assert held("Use edit_lines.") == {"write": None, "edit_lines": "a.py"}
+
+
+@pytest.mark.parametrize("words", ["Use edit_lines on b.py.", "Use read in src/ first."])
+def test_where_the_correction_speaks_of_a_file_nothing_is_held(words: str) -> None:
+    assert set(held(words).values()) == {None}
+
+
+def test_what_nobody_has_said_is_not_held() -> None:
+    assert held("Use edit_lines.", path="b.py") == {"write": None, "edit_lines": None}
+    assert held("Use edit_lines.", path="") == {"write": None, "edit_lines": None}
+
+
+def test_a_solution_says_for_itself_what_it_is_about() -> None:
+    assert held("Use edit_lines.", solution=Call(tool="edit_lines", arguments={}))["edit_lines"] is None
