@@ -12,7 +12,7 @@ from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.plugins.models.local import objectives as o
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.learner import Learner
-from continualcode.plugins.models.local.packing import Packed
+from continualcode.plugins.models.local.packing import Laid, Packed
 
 Build = Callable[..., Example]
 
@@ -195,6 +195,13 @@ class Shifted(Adapter):
         self._times -= 1
         late, last = (1 if self._times >= 0 else 0), len(packed.tokens) - 1
         return super().logits(packed, [min(place + late, last) for place in at])
+
+    def laid(self, packed: Packed, paths: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> Laid:
+        late = 1 if math.isinf(self._times) else 0
+        moved = [
+            [min(at + late, path[-1]) for at in nodes] for path, nodes in zip(paths, wanted, strict=True)
+        ]
+        return super().laid(packed, paths, moved)
 
 
 def test_a_teacher_one_position_off_fails_the_invariant(

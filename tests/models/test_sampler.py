@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from continualcode.core.data import Call, Message, Sample, SamplingParams, ToolSpec
 from continualcode.core.errors import UsageError
 from continualcode.plugins.models.local.constraint import scores, unpacked
-from continualcode.plugins.models.local.pieces import PIECE
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import common
 from continualcode.plugins.models.local.sampler import Stream
@@ -202,7 +201,8 @@ def test_forced_tokens_share_a_forward_pass(policy: LocalPolicy, tools: tuple[To
     hook.remove()
     masks = parts(policy)._constraint.masks(grammar, sample.token_ids)
     free = (unpacked(masks, parts(policy)._constraint.vocabulary).sum(-1) > 1).sum()
-    reading = math.ceil(parts(policy)._adapter.reads(prompt) / PIECE)
+    read = prompt[: parts(policy)._adapter.reads(prompt)]
+    reading = len(list(parts(policy)._prefix._pieces.ends(read)))
     assert passes - reading == free < len(sample.token_ids)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from continualcode.core.data import AdapterSpec
 from continualcode.plugins.models.local.network import written
-from continualcode.plugins.models.local.packing import Packed
+from continualcode.plugins.models.local.packing import Laid, Packed
 
 Factors: TypeAlias = dict[str, Tensor]
 """Adapter tensors by name. Names that differ in `lora_A` and `lora_B` only are the factors of one layer."""
@@ -72,17 +72,26 @@ class Adapter:
         """How many tokens of `prompt`, from its start, the adapter does not act on."""
         return 0 if self.spec.acts_on == "all" else max(0, len(prompt) - max(1, len(self.header)))
 
-    def forward(self, ids: Tensor, places: Tensor, cache: Any, mask: Tensor | None, keep: Tensor) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        places: Tensor,
+        cache: Any,
+        mask: Tensor | None,
+        keep: Tensor,
+        below: Tensor | None = None,
+    ) -> Tensor:
         """Next-token logits [len(keep), V] after the tokens `keep` of ids [n] at rotary positions `places`.
 
         cache: of transformers, with what came before; is added to. mask: bool [n, all], None: everything.
+        below: what `below` gave for these tokens, so that the layers before `first` are done.
         """
         if self._written is not None:
-
-            def remember(layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-                return cache.update(keys, values, layer)  # type: ignore[no-any-return]  # cache is untyped
-
-            return self._written(ids, places, remember, mask, keep)
+            begin = 0 if below is None else self.first
+            hidden = self._written.embedded(ids) if below is None else below
+            layers = range(begin, int(self.model.config.num_hidden_layers))
+            hidden = self._written.hidden(hidden, places, _remembering(cache), mask, layers)
+            return self._written.logits(hidden[keep])
         out = self.model(
             input_ids=ids[None],
             position_ids=places[None],
@@ -94,18 +103,53 @@ class Adapter:
         logits: Tensor = out.logits[0]
         return logits
 
+    @torch.no_grad()
+    def below(self, ids: Tensor, places: Tensor, cache: Any, mask: Tensor | None) -> Tensor | None:
+        """What the layers before `first`, which nothing trains, make of tokens: [n, width].
+
+        None where that cannot be had by itself, or there are no such layers.
+        """
+        if self._written is None or not self.first:
+            return None
+        hidden = self._written.embedded(ids)
+        return self._written.hidden(hidden, places, _remembering(cache), mask, range(self.first))
+
     @contextmanager
-    def through_modules(self) -> Generator[None]:
-        """Inside, the forward pass goes through the model's own modules, so that their hooks are called."""
-        written, self._written = self._written, None
+    def watching(self) -> Generator[dict[str, Tensor]]:
+        """Inside, forward passes leave what each factor A gives out, [n, rank], by A's name."""
+        seen: dict[str, Tensor] = {}
+        factors = {name: p for name, p in self._parameters.items() if "lora_A" in name}
+        if self._written is not None:
+            self._written.watched = by_id = {}
+            try:
+                yield seen
+                seen |= {name: by_id[id(p)] for name, p in factors.items() if id(p) in by_id}
+            finally:
+                self._written.watched = None
+            return
+        model: Any = self.model  # peft's modules are untyped
+
+        def keeping(name: str) -> Callable[[object, object, Tensor], None]:
+            def keep(_module: object, _given: object, out: Tensor) -> None:
+                seen[name] = out.detach()[0]
+
+            return keep
+
+        modules = (model.get_submodule(name.removesuffix(".weight")) for name in factors)
+        hooks = [one.register_forward_hook(keeping(name)) for one, name in zip(modules, factors, strict=True)]
         try:
-            yield
+            yield seen
         finally:
-            self._written = written
+            for hook in hooks:
+                hook.remove()
 
     def logits(self, packed: Packed, at: Sequence[int]) -> Tensor:
         """The model's next-token logits after the nodes `at` of packed sequences: [len(at), V]."""
         return packed.logits(self.forward, at, self._device)
+
+    def laid(self, packed: Packed, paths: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> Laid:
+        """Rows of a trie to be scored again and again, what no training changes computed; see `Laid`."""
+        return packed.laid(self.below, paths, wanted, self._device)
 
     def states(self, packed: Packed, at: Sequence[int]) -> list[Tensor]:
         """Hidden states [len(at), width] after the nodes `at`: of the embedding, then of each layer."""
@@ -169,6 +213,11 @@ class Adapter:
         finally:
             for name, parameter in self._parameters.items():
                 parameter.data = own[name]
+
+
+def _remembering(cache: Any) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A cache of transformers, which is untyped, as `network.Remember`."""
+    return lambda layer, keys, values: cache.update(keys, values, layer)
 
 
 def _linear(model: Any, targets: str, first: int) -> list[str]:

@@ -28,7 +28,7 @@ from continualcode.core.errors import UpdateError, nearest
 from continualcode.plugins.models.local import objectives, weighing, whitening
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 from continualcode.plugins.models.local.masking import Constraint, Masks
-from continualcode.plugins.models.local.packing import Reading
+from continualcode.plugins.models.local.packing import Laid, Packed, Reading
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import (
     LOOKED_AT,
@@ -66,7 +66,7 @@ class Batch:
     """
 
     rows: tuple[Row, ...]
-    reading: Reading
+    laid: Laid
     objective: Objective
     optimiser: Optimiser
     steps: int = 0
@@ -117,21 +117,25 @@ class Learner:
         advantages = weighing.advantages(examples)
         with blaming(examples):
             reading = self._prefix.reading(ids for e in examples if used(e) for ids in prompts(e))
-        teachers = self._teachers(examples, [free for free, _ in masks], reading, objective)
+        laid = self._laid(
+            [(e, free, e.prompt_ids) for e, (free, _) in zip(examples, masks, strict=True)], reading
+        )
+        teachers = self._teachers(examples, [free for free, _ in masks], reading, laid, objective)
         rows: list[Row] = []
         for number, example in enumerate(examples):
             free, allowed = masks[number]
             row = scored(example, free, allowed, teachers[number], objective.sharpness)
-            row = replace(row, share=shares[number], told=told[number], advantage=advantages[number])
+            row = replace(row, number=number, share=shares[number], told=told[number])
+            row = replace(row, advantage=advantages[number])
             rows.append(replace(row, allowed=self._masks.students(example, free, allowed)))
         if objective.top_k is not None:
-            rows = self._narrowed(rows, reading, objective.top_k)
-        batch = Batch(tuple(rows), reading, objective, optimiser)
+            rows = self._narrowed(rows, laid, objective.top_k)
+        batch = Batch(tuple(rows), laid, objective, optimiser)
         if optimiser.whiten is not None and (
             stays := [r for r in rows if r.example.part == "anchor" and r.share]
         ):
             batch.whitening = whitening.maps(
-                self._adapter, optimiser.whiten, lambda: self._logits(stays, reading)
+                self._adapter, optimiser.whiten, lambda: self._logits(stays, laid)
             )
         return batch
 
@@ -146,7 +150,7 @@ class Learner:
         rows = self._taking_part(batch, measuring)
         try:
             with torch.set_grad_enabled(not measuring):
-                scored = self._logits(rows, batch.reading)
+                scored = self._logits(rows, batch.laid)
                 seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
             looks = [one for one, _ in seen]
             seen = [(one, self._stressed(batch, one, losses)) for one, losses in seen]
@@ -230,6 +234,7 @@ class Learner:
         examples: Sequence[Example],
         frees: Sequence[tuple[int, ...]],
         reading: Reading,
+        laid: Laid,
         objective: Objective,
     ) -> list[Tensor]:
         """The teacher's logits, a row each: [1, F, V]; where it is guided [2, F, V], the second neutral."""
@@ -243,23 +248,28 @@ class Learner:
             ]
             if not chosen:
                 continue
+            if staying:  # the base model after the same prompts
+                with self._adapter.disabled(), blaming([examples[n] for n in chosen]):
+                    logits = laid.logits(self._adapter.forward, chosen, self._device)
+                for n, of_teacher in zip(chosen, logits.split([len(frees[n]) for n in chosen]), strict=True):
+                    found[n] = of_teacher[None]
+                continue
             guided = [n for n in chosen if examples[n].guidance != 1.0]
             wanted = [(examples[n], frees[n], examples[n].teacher_ids) for n in chosen]
             wanted += [(examples[n], frees[n], examples[n].neutral_ids) for n in guided]
-            teacher = "base" if staying else objective.teacher
-            logits = self._teacher_logits(wanted, reading, teacher, objective)
+            logits = self._teacher_logits(wanted, reading, objective)
             for n, of_teacher in zip(chosen, logits[: len(chosen)], strict=True):
                 found[n] = of_teacher[None]
             for n, neutral in zip(guided, logits[len(chosen) :], strict=True):
                 found[n] = torch.cat([found[n], neutral[None]])
         return found
 
-    def _narrowed(self, rows: Sequence[Row], reading: Reading, top_k: int) -> list[Row]:
+    def _narrowed(self, rows: Sequence[Row], laid: Laid, top_k: int) -> list[Row]:
         """The rows on the student's `top_k` tokens and a tail.
 
         The student's choice, made once: every step of an update minimises the same function.
         """
-        scored = self._logits(rows, reading)
+        scored = self._logits(rows, laid)
         narrowed: list[Row] = []
         for row, logits in zip(rows, scored, strict=True):
             if logits is None or row.example.part == "attempt":
@@ -273,15 +283,15 @@ class Learner:
         return narrowed
 
     def _teacher_logits(
-        self, wanted: Sequence[Scored], reading: Reading, teacher: str, objective: Objective
+        self, wanted: Sequence[Scored], reading: Reading, objective: Objective
     ) -> list[Tensor]:
-        """Logits [F, V] of each of `wanted`, by the weights of the teacher of that name."""
+        """Logits [F, V] of each of `wanted`, by the weights of the objective's teacher."""
 
         def scored(weights: AbstractContextManager[None]) -> list[Tensor]:
             with weights:
                 return self._scored(wanted, reading)
 
-        match teacher:
+        match objective.teacher:
             case "live":
                 return scored(nullcontext())
             case "base":
@@ -311,25 +321,41 @@ class Learner:
 
     # -- Looking and stepping ------------------------------------------------------------------------
 
-    def _logits(self, rows: Sequence[Row], reading: Reading) -> list[Tensor | None]:
+    def _logits(self, rows: Sequence[Row], laid: Laid) -> list[Tensor | None]:
         """Next-token logits [F, V] at the free positions of each row, after its prompt; None: it has none."""
-        scored = self._scored([(row.example, row.free, row.example.prompt_ids) for row in rows], reading)
-        return [logits if row.free else None for row, logits in zip(rows, scored, strict=True)]
+        taking = [row for row in rows if row.free]
+        if not taking:
+            return [None for _ in rows]
+        with blaming([row.example for row in taking]):
+            logits = laid.logits(self._adapter.forward, [row.number for row in taking], self._device)
+        split = iter(logits.split([len(row.free) for row in taking]))
+        return [next(split) if row.free else None for row in rows]
 
     def _scored(self, wanted: Sequence[Scored], reading: Reading) -> list[Tensor]:
         """Next-token logits [F, V] at the free positions of each completion after its prompt, in one pass."""
-        packed = reading.packed.onward()
-        nodes: list[int] = []
-        for example, free, prompt in wanted:
-            if free:
-                rest = prompt[self._adapter.reads(prompt) :]
-                path = packed.add([*rest, *example.completion_ids[: free[-1]]], reading.ends[tuple(prompt)])
-                nodes += [path[len(rest) + t - 1] for t in free]
-        if not nodes:
-            return [torch.zeros(0) for _ in wanted]
+        packed, _, nodes = self._packed(wanted, reading)
         with blaming([example for example, _, _ in wanted]):
-            logits = self._adapter.logits(packed, nodes)
-        return list(torch.split(logits, [len(free) for _, free, _ in wanted]))
+            logits = self._adapter.logits(packed, [node for each in nodes for node in each])
+        return list(logits.split([len(free) for _, free, _ in wanted]))
+
+    def _laid(self, wanted: Sequence[Scored], reading: Reading) -> Laid:
+        """The rows of a batch, what no step changes computed."""
+        with blaming([example for example, _, _ in wanted]):
+            return self._adapter.laid(*self._packed(wanted, reading))
+
+    def _packed(
+        self, wanted: Sequence[Scored], reading: Reading
+    ) -> tuple[Packed, list[list[int]], list[list[int]]]:
+        """A trie of completions after what was read; the nodes of each, and those it is scored after."""
+        packed = reading.packed.onward()
+        paths, nodes = list[list[int]](), list[list[int]]()
+        for example, free, prompt in wanted:
+            rest = prompt[self._adapter.reads(prompt) :] if free else ()
+            new = [*rest, *example.completion_ids[: free[-1]]] if free else []
+            path = packed.add(new, reading.ends[tuple(prompt)]) if free else []
+            paths.append(path)
+            nodes.append([path[len(rest) + t - 1] for t in free])
+        return packed, paths, nodes
 
     def _backward(
         self, rows: Sequence[Row], logits: Sequence[Tensor | None], losses: Sequence[Tensor]

@@ -9,7 +9,7 @@ Shapes: n tokens, V in the vocabulary; heads as [1, heads, n, width].
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,19 +22,6 @@ Remember: TypeAlias = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Layer number, its new keys and values; back come all that the tokens may see, the new ones last."""
 
 
-class Forward(Protocol):
-    """A network's forward pass; the adapter is on or off as it is in the model."""
-
-    def __call__(
-        self, ids: Tensor, places: Tensor, remember: Remember, mask: Tensor | None, keep: Tensor
-    ) -> Tensor:
-        """Logits [len(keep), V] after the tokens `keep` of ids [n] at rotary positions `places` [n].
-
-        mask: bool [n, all], what each token sees; None: everything.
-        """
-        ...
-
-
 class Linear(NamedTuple):
     """A linear layer and its LoRA factors; None where the adapter is not on it."""
 
@@ -44,14 +31,18 @@ class Linear(NamedTuple):
     b: Tensor | None
     scaling: float
 
-    def __call__(self, x: Tensor, adapted: bool) -> Tensor:
-        """W x + bias, and scaling · B A x of the adapter; x is [n, in]."""
+    def low(self, x: Tensor) -> Tensor:
+        """A x, in the factors' own precision, as peft does; x is [n, in]."""
+        assert self.a is not None  # asked only of adapted layers
+        return functional.linear(x.to(self.a.dtype), self.a)
+
+    def __call__(self, x: Tensor, low: Tensor | None) -> Tensor:
+        """W x + bias, and scaling · B A x of the adapter, where there is a `low` = A x."""
         out = functional.linear(x, self.weight, self.bias)
-        if not adapted or self.a is None or self.b is None:
+        if low is None or self.b is None:
             return out
-        if self.a.dtype == x.dtype:
-            return torch.addmm(out, functional.linear(x, self.a), self.b.t(), alpha=self.scaling)
-        low = functional.linear(x.to(self.a.dtype), self.a)  # as peft does: the factors' own precision
+        if low.dtype == x.dtype:
+            return torch.addmm(out, low, self.b.t(), alpha=self.scaling)
         return (out + functional.linear(low, self.b) * self.scaling).to(out.dtype)
 
 
@@ -70,9 +61,13 @@ class Layer(NamedTuple):
 
 
 class Written:
-    """A `Forward` for the model inside a peft model."""
+    """The forward pass of the model inside a peft model, the adapter on or off as it is there.
+
+    watched: where it is a dict, what each factor A gives out goes in, by the id of A.
+    """
 
     def __init__(self, model: Any) -> None:
+        self.watched: dict[int, Tensor] | None = None
         self._model = model.get_base_model()
         core, config = self._model.model, self._model.config
         self._width = int(core.layers[0].self_attn.head_dim)
@@ -82,30 +77,49 @@ class Written:
         _ = self._switch.disable_adapters  # an AttributeError where the adapter is not on it
         self._layers = [_layer(each) for each in core.layers]
 
-    def __call__(
-        self, ids: Tensor, places: Tensor, remember: Remember, mask: Tensor | None, keep: Tensor
+    def embedded(self, ids: Tensor) -> Tensor:
+        """What goes into the first layer: [n, width]."""
+        embedded: Tensor = self._model.model.embed_tokens(ids)
+        return embedded
+
+    def hidden(
+        self, hidden: Tensor, places: Tensor, remember: Remember, mask: Tensor | None, layers: range
     ) -> Tensor:
-        """See `Forward`."""
-        core, adapted = self._model.model, not self._switch.disable_adapters
-        hidden = core.embed_tokens(ids)
-        cos, sin = core.rotary_emb(hidden[None], places[None])
+        """What `layers` make of hidden states [n, width] of tokens at rotary positions `places` [n].
+
+        mask: bool [n, all], what each token sees; None: everything.
+        """
+        cos, sin = self._model.model.rotary_emb(hidden[None], places[None])
         seen = None
         if mask is not None:  # once for all layers and heads: what kernels add to the scores
             seen = torch.zeros(mask.shape, dtype=hidden.dtype, device=mask.device)
             seen = seen.masked_fill_(~mask, float("-inf")).repeat(self._groups, 1)
-        for number, layer in enumerate(self._layers):
+        for number in layers:
+            layer = self._layers[number]
             x = _norm(hidden, layer.before)
-            q, k, v = (self._heads(linear(x, adapted)) for linear in (layer.q, layer.k, layer.v))
+            q, k, v = (self._heads(self._linear(one, x)) for one in (layer.q, layer.k, layer.v))
             keys, values = remember(number, _turned(k, cos, sin), v)
-            hidden = hidden + layer.o(self._attended(_turned(q, cos, sin), keys, values, seen), adapted)
+            attended = self._attended(_turned(q, cos, sin), keys, values, seen)
+            hidden = hidden + self._linear(layer.o, attended)
             x = _norm(hidden, layer.between)
-            hidden = hidden + layer.down(
-                functional.silu(layer.gate(x, adapted)) * layer.up(x, adapted), adapted
-            )
-        if not len(keep):
+            inner = functional.silu(self._linear(layer.gate, x)) * self._linear(layer.up, x)
+            hidden = hidden + self._linear(layer.down, inner)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits [n, V] from the last layer's hidden states [n, width]."""
+        if not len(hidden):
             return torch.zeros((0, len(self._model.lm_head.weight)), dtype=hidden.dtype, device=hidden.device)
-        logits: Tensor = self._model.lm_head(_norm(hidden[keep], core.norm))
+        logits: Tensor = self._model.lm_head(_norm(hidden, self._model.model.norm))
         return logits
+
+    def _linear(self, linear: Linear, x: Tensor) -> Tensor:
+        if linear.a is None or self._switch.disable_adapters:
+            return linear(x, None)
+        low = linear.low(x)
+        if self.watched is not None:
+            self.watched[id(linear.a)] = low.detach()
+        return linear(x, low)
 
     def _heads(self, x: Tensor) -> Tensor:
         """[n, heads · width] as heads."""

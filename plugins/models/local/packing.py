@@ -19,8 +19,11 @@ from transformers.cache_utils import DynamicLayer
 
 from continualcode.plugins.models.local.pieces import Layers
 
-Forward: TypeAlias = Callable[[Tensor, Tensor, Any, Tensor | None, Tensor], Tensor]
+Forward: TypeAlias = Callable[[Tensor, Tensor, Any, Tensor | None, Tensor, Tensor | None], Tensor]
 """Logits of a model; see `Adapter.forward`."""
+
+Below: TypeAlias = Callable[[Tensor, Tensor, Any, Tensor | None], Tensor | None]
+"""What a model's first layers make of tokens; see `Adapter.below`."""
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Packed:
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     past: Layers = ()
-    _read: int = 0
+    read: int = 0
     _children: dict[tuple[int, int], int] = field(default_factory=dict)
     _ancestors: dict[int, Tensor] = field(default_factory=dict)
 
@@ -71,7 +74,7 @@ class Packed:
             [*self.parents],
             [*self.depths],
             self.past,
-            self._read,
+            self.read,
             dict(self._children),
             self._ancestors,
         )
@@ -85,13 +88,13 @@ class Packed:
 
     def sees(self) -> Tensor:
         """Which node sees which: bool [N - read, N], itself and its ancestors, for those not read yet."""
-        seen = torch.zeros((len(self.tokens) - self._read, len(self.tokens)), dtype=torch.bool)
-        for row, parent in enumerate(self.parents[self._read :]):  # parents come before their children
-            if parent >= self._read:
-                seen[row] = seen[parent - self._read]
+        seen = torch.zeros((len(self.tokens) - self.read, len(self.tokens)), dtype=torch.bool)
+        for row, parent in enumerate(self.parents[self.read :]):  # parents come before their children
+            if parent >= self.read:
+                seen[row] = seen[parent - self.read]
             elif parent >= 0:
                 seen[row, self._path(parent)] = True
-            seen[row, self._read + row] = True
+            seen[row, self.read + row] = True
         return seen
 
     def _path(self, node: int) -> Tensor:
@@ -109,37 +112,90 @@ class Packed:
 
         None of them may have been read already.
         """
-        return forward(
-            torch.tensor(self.tokens[self._read :], device=device),
-            torch.tensor(self.depths[self._read :], device=device),
-            self._cache(),
-            self.sees().to(device),
-            torch.tensor([node - self._read for node in wanted], device=device),
-        )
+        laid = Laid(self, (tuple(range(self.read, len(self.tokens))),), (tuple(wanted),), self.sees(), None)
+        return laid.logits(forward, [0], device)
+
+    def laid(
+        self,
+        below: Below,
+        paths: Sequence[Sequence[int]],
+        wanted: Sequence[Sequence[int]],
+        device: torch.device,
+    ) -> "Laid":
+        """Rows of this trie, a path each and the nodes wanted of it, to be scored again and again."""
+        sees = self.sees()
+        hidden = None
+        if len(self.tokens) > self.read:
+            ids = torch.tensor(self.tokens[self.read :], device=device)
+            depths = torch.tensor(self.depths[self.read :], device=device)
+            hidden = below(ids, depths, cache_of(self.past), sees.to(device))
+        return Laid(self, tuple(map(tuple, paths)), tuple(map(tuple, wanted)), sees, hidden)
 
     def states(self, model: Any, wanted: Sequence[int], device: torch.device) -> list[Tensor]:
         """Hidden states [M, width] after the nodes `wanted`: of the embedding, then of each layer."""
         out = model(
-            input_ids=torch.tensor([self.tokens[self._read :]], device=device),
-            position_ids=torch.tensor([self.depths[self._read :]], device=device),
+            input_ids=torch.tensor([self.tokens[self.read :]], device=device),
+            position_ids=torch.tensor([self.depths[self.read :]], device=device),
             attention_mask=self.sees()[None, None].to(device),
-            past_key_values=self._cache(),
+            past_key_values=cache_of(self.past),
             use_cache=True,
             output_hidden_states=True,
             logits_to_keep=torch.zeros(1, dtype=torch.long, device=device),
         )
-        return [layer[0, [node - self._read for node in wanted]] for layer in out.hidden_states]
+        return [layer[0, [node - self.read for node in wanted]] for layer in out.hidden_states]
 
-    def _cache(self) -> DynamicCache:
-        """What was read, as the model takes it: a new one each time, as the model adds to it."""
-        cache: Any = DynamicCache()
-        layers: Any = DynamicLayer  # which has no types
-        for keys, values in self.past:
-            layer: Any = layers()
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys, values  # not by `update`, which would copy them
-            cache.layers.append(layer)
-        return cache  # type: ignore[no-any-return]  # transformers has no types for it
+
+@dataclass(frozen=True)
+class Laid:
+    """Rows in a trie, some of which are scored at a time: on their own tokens, and what those see.
+
+    paths: the nodes of each row; wanted: those after which it is scored; what was read already is left out
+    of both. sees: `Packed.sees`. below: hidden states [N - read, width] of the layers that nothing trains,
+    where they could be had by themselves.
+    """
+
+    packed: Packed
+    paths: tuple[tuple[int, ...], ...]
+    wanted: tuple[tuple[int, ...], ...]
+    sees: Tensor
+    below: Tensor | None
+
+    def logits(self, forward: Forward, rows: Sequence[int], device: torch.device) -> Tensor:
+        """Next-token logits [M, V] after what is wanted of `rows`, one row after the other."""
+        packed, read = self.packed, self.packed.read
+        nodes = sorted({node for row in rows for node in self.paths[row]})
+        new = torch.tensor(nodes, dtype=torch.long) - read
+        sees = self.sees[new]
+        old = sees[:, :read].any(0).nonzero()[:, 0]
+        places = {node: place for place, node in enumerate(nodes)}
+        keep = torch.tensor([places[node] for row in rows for node in self.wanted[row]], dtype=torch.long)
+        on_device = old.to(device)
+        past = packed.past
+        if len(old) < read:
+            past = tuple(
+                (keys.index_select(-2, on_device), values.index_select(-2, on_device))
+                for keys, values in past
+            )
+        return forward(
+            torch.tensor([packed.tokens[node] for node in nodes], device=device),
+            torch.tensor([packed.depths[node] for node in nodes], device=device),
+            cache_of(past),
+            sees[:, torch.cat([old, new + read])].to(device),
+            keep.to(device),
+            None if self.below is None else self.below[new.to(device)],
+        )
+
+
+def cache_of(past: Layers) -> DynamicCache:
+    """What was read, as a model takes it: a new one each time, as the model adds to it."""
+    cache: Any = DynamicCache()
+    layers: Any = DynamicLayer  # which has no types
+    for keys, values in past:
+        layer: Any = layers()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values  # not by `update`, which would copy them
+        cache.layers.append(layer)
+    return cache  # type: ignore[no-any-return]  # transformers has no types for it
 
 
 @dataclass(frozen=True)

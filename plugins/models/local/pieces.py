@@ -1,21 +1,24 @@
 """What was read of token sequences, kept for whoever reads the same again: turns, retries, undo, updates.
 
 A tree over token ids, a root for each weights by digest. Its nodes are *pieces*: keys and values of up to
-`PIECE` tokens, counted from the start of the sequence, computed in one forward pass after those before.
+`PIECE` tokens, up to the next message's beginning, computed in one forward pass after those before.
 How tokens are split over passes changes the last bits of their keys and values; in pieces they are a
 function of weights and ids alone, so what comes from here is to the bit what reading anew would give, and
-the digest of an update does not depend on what was read earlier. Only whole pieces have others after them.
+the digest of an update does not depend on what was read earlier.
+
+Pieces end where messages do, as that is where sequences part: the prompts of an update share a system
+message, a session's next prompt has the last one's messages. Only whole pieces have others after them.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from torch import Tensor
 
 PIECE = 128
-"""How many tokens are read, and kept, together."""
+"""How many tokens are read, and kept, together at most."""
 
 BASE = "base"
 """The name of the base model's weights: the adapter off."""
@@ -40,11 +43,15 @@ class Piece:
 
 
 class Pieces:
-    """The tree. Holds at most `most` bytes: what was used longest ago goes, the ends of sequences first."""
+    """The tree. Holds at most `most` bytes: what was used longest ago goes, the ends of sequences first.
 
-    def __init__(self, most: int) -> None:
+    begins: the token that every message begins with; None: messages cannot be told.
+    """
+
+    def __init__(self, most: int, begins: int | None = None) -> None:
         self.bytes = 0
         self._most = most
+        self._begins = begins
         self._roots: dict[str, Piece] = {}
         self._by_use: OrderedDict[Piece, None] = OrderedDict()
 
@@ -52,11 +59,28 @@ class Pieces:
         """Where the sequences begin that weights of this digest read."""
         return self._roots.setdefault(weights, Piece(None, (), ()))
 
+    def ends(self, ids: Sequence[int]) -> Iterator[int]:
+        """Where the pieces of a sequence end, the last at its end; those before are whole."""
+        start = 0
+        for place, token in enumerate(ids):
+            if place - start == PIECE or (token == self._begins and place > start):
+                yield place
+                start = place
+        if ids:
+            yield len(ids)
+
+    def whole(self, ids: Sequence[int], count: int) -> int:
+        """How many of the first `count` tokens are in whole pieces of the sequence `ids`."""
+        return max((end for end in self.ends(ids) if end <= count and end < len(ids)), default=0)
+
     def known(self, weights: str, ids: Sequence[int]) -> int:
         """How many tokens of a sequence are kept in whole pieces."""
         at, count = self.root(weights), 0
-        while (piece := at.after.get(tuple(ids[count : count + PIECE]))) and len(piece.ids) == PIECE:
-            at, count = piece, count + PIECE
+        for end in self.ends(ids):
+            piece = at.after.get(tuple(ids[count:end]))
+            if piece is None or end == len(ids):
+                break
+            at, count = piece, end
         return count
 
     def add(self, before: Piece, ids: Sequence[int], layers: Layers) -> Piece:

@@ -55,7 +55,8 @@ class LocalPolicy:
         vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)
         self._adapter = Adapter(model, given.adapter, self._language.header)
-        pieces = Pieces(loading.room_for_pieces(model))
+        begins = self._language.header[0] if self._language.header else None
+        pieces = Pieces(loading.room_for_pieces(model), begins)
         self._prefix = Prefix(self._adapter, pieces, device)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
         context = min(given.context, int(model.config.max_position_embeddings))

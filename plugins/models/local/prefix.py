@@ -20,10 +20,13 @@ from transformers.cache_utils import DynamicLayer
 
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.packing import Packed, Reading
-from continualcode.plugins.models.local.pieces import BASE, PIECE, Layers, Piece, Pieces
+from continualcode.plugins.models.local.pieces import BASE, Layers, Piece, Pieces
 
 CHUNK = 512
 """How many spoken tokens one forward pass takes at most: bounds its memory, and the wait until it stops."""
+
+WORTH = 32
+"""How many tokens more must be here than in pieces for going on from what was spoken."""
 
 
 class Interrupted(Exception):
@@ -79,16 +82,16 @@ class Prefix:
         same = common(self._ids, wanted)
         one_voice = split.reader == split.speaker == before.reader == before.speaker
         self._split = split
-        if one_voice and not exact and same > self._pieces.known(split.reader, wanted) + PIECE:
+        if one_voice and not exact and same > self._pieces.known(split.reader, wanted) + WORTH:
             self._keep(same)  # the rest is computed when it is asked for
             return
         mine = min(same, self._exact) if split.reader == before.reader else 0
-        self._keep(mine if mine == self._exact == len(wanted) else mine // PIECE * PIECE)
-        at = self._pieces.root(split.reader)
-        for start in range(0, len(wanted), PIECE):
+        self._keep(mine if mine == self._exact == len(wanted) else self._pieces.whole(wanted, mine))
+        at, start = self._pieces.root(split.reader), 0
+        for end in self._pieces.ends(wanted):
             if cancelled is not None and cancelled.is_set():
                 raise Interrupted
-            at = self._piece(at, start, wanted[start : start + PIECE])
+            at, start = self._piece(at, start, wanted[start:end]), end
         self._pieces.used(at)
 
     def _piece(self, before: Piece, start: int, ids: list[int]) -> Piece:

@@ -37,7 +37,7 @@ class Row:
     tokens, sampled: the sampled ids and their logprobs then, [F]. allowed: bool [F, V], None: everything.
     teacher: log-probabilities [F, V], or [F, k+1]: on `support` [F, k], and a tail. share: what one free
     token counts for in the loss; told: in the divergence that is reported. advantage: of an attempt, which
-    has no teacher.
+    has no teacher. number: its place in the batch.
     """
 
     example: Example
@@ -51,6 +51,7 @@ class Row:
     share: float
     told: float
     advantage: float = 0.0
+    number: int = 0
 
     @property
     def corrects(self) -> bool:

@@ -23,39 +23,17 @@ def maps(adapter: Adapter, damping: float, forward: Callable[[], object]) -> lis
 
     forward: runs the model over the anchors, as it is now.
     """
-    seen: dict[str, Tensor] = {}
-    model: Any = adapter.model  # peft's modules are untyped
-    hooks = [
-        module.register_forward_hook(_keeping(seen, name))
-        for name, module in model.named_modules()
-        if name.endswith(".lora_A.default")
-    ]
-    try:
-        with adapter.through_modules():
-            forward()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with adapter.watching() as sent:
+        forward()
     return [
-        _inverse_root(seen[name.removesuffix(".lora_B.default.weight") + ".lora_A.default"], damping)
-        if name.endswith(".lora_B.default.weight")
-        else None
+        _inverse_root(sent[name.replace("lora_B", "lora_A")], damping) if "lora_B" in name else None
         for name in adapter.names()
     ]
 
 
-def _keeping(seen: dict[str, Tensor], name: str) -> Callable[[object, object, Tensor], None]:
-    """A hook that writes down what a module gives out."""
-
-    def keep(_module: object, _given: object, out: Tensor) -> None:
-        seen[name] = out.detach()
-
-    return keep
-
-
 def _inverse_root(inputs: Tensor, damping: float) -> Tensor:
-    """(M + damping · mean eigenvalue)^(-1/2) of inputs [1, N, rank], in their dtype; on the CPU."""
-    rows = inputs[0].to("cpu", torch.float64)
+    """(M + damping · mean eigenvalue)^(-1/2) of inputs [N, rank], in their dtype; on the CPU."""
+    rows = inputs.to("cpu", torch.float64)
     linalg: Any = torch.linalg  # untyped
     values, vectors = linalg.eigh(rows.T @ rows / len(rows))
     values = values.clamp(min=0.0) + max(damping * float(values.mean()), 1e-12)
