@@ -12,8 +12,9 @@ from continualcode.core.data import AdapterSpec, Example, Objective, Optimiser, 
 from continualcode.core.errors import UpdateError
 from continualcode.core.testing import ScriptedPolicy
 from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.batch import Batch
 from continualcode.plugins.models.local.constraint import holds
-from continualcode.plugins.models.local.learner import Batch, Learner
+from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.models.local.pieces import Pieces
 from continualcode.plugins.models.local.prefix import Prefix
 

@@ -12,7 +12,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from continualcode.core.data import Example, Objective, Optimiser
 from continualcode.core.errors import UpdateError
 from continualcode.plugins.models.local.adapter import Adapter
-from continualcode.plugins.models.local.learner import Batch, Learner
+from continualcode.plugins.models.local.batch import Batch
+from continualcode.plugins.models.local.learner import Learner
 
 Build = Callable[..., Example]
 

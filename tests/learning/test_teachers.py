@@ -10,7 +10,8 @@ from continualcode.core.data import Example, Objective, Optimiser
 from continualcode.core.errors import UpdateError
 from continualcode.plugins.models.local import teachers
 from continualcode.plugins.models.local.adapter import Adapter, Factors
-from continualcode.plugins.models.local.learner import Batch, Learner
+from continualcode.plugins.models.local.batch import Batch
+from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.models.local.teachers import Ema, compressed, pairs, trust_region
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from continualcode.core.data import Example, Message, Objective, Optimiser, SamplingParams, ToolSpec
 from continualcode.plugins.models.local.pieces import BASE, PIECE, Layers, Pieces
@@ -167,3 +169,36 @@ def test_an_update_has_the_same_digest_whatever_was_sampled_before(
     (one, all_of_it), (other, rest) = updated(fresh), updated(used)
     assert one == other
     assert rest < PIECE + 30 < all_of_it  # the teacher's words, and the piece that they begin in
+
+
+TOKENS = st.lists(st.integers(1, 60), min_size=1, max_size=400)
+
+
+@given(TOKENS, TOKENS)
+def test_pieces_end_with_messages_and_do_not_depend_on_what_comes_after(
+    ids: list[int], more: list[int]
+) -> None:
+    pieces = Pieces(0, begins=1)
+    ends = list(pieces.ends(ids))
+    starts = [0, *ends[:-1]]
+    assert ends[-1] == len(ids)
+    for start, end in zip(starts, ends, strict=True):
+        assert 0 < end - start <= PIECE and 1 not in ids[start + 1 : end]
+    assert list(pieces.ends([*ids, *more]))[: max(0, len(ends) - 1)] == ends[:-1]
+    for count in range(len(ids)):
+        whole = pieces.whole(ids, count)
+        assert whole <= count and whole in (0, *ends)
+
+
+def test_prompts_that_share_a_message_share_its_piece(
+    policy: LocalPolicy, tools: tuple[ToolSpec, ...]
+) -> None:
+    inside: Any = policy
+    told = Message(role="system", text="Be short. " * 3)
+    first, second = (policy.render([told, Message(role="user", text=text)], tools) for text in ("One", "Two"))
+    reads = inside._adapter.reads(first)
+    inside._prefix.reading([first])
+    before = inside._prefix.computed
+    inside._prefix.reading([second])
+    message = next(place for place in range(reads - 1, 0, -1) if first[place] == inside._language.header[0])
+    assert inside._prefix.computed - before == inside._adapter.reads(second) - message

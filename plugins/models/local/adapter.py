@@ -120,7 +120,8 @@ class Adapter:
         seen: dict[str, Tensor] = {}
         factors = {name: p for name, p in self._parameters.items() if "lora_A" in name}
         if self._written is not None:
-            self._written.watched = by_id = {}
+            by_id: dict[int, Tensor] = {}
+            self._written.watched = by_id
             try:
                 yield seen
                 seen |= {name: by_id[id(p)] for name, p in factors.items() if id(p) in by_id}

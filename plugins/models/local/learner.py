@@ -17,7 +17,7 @@ acts on all tokens every step computes everything, and the gradient goes through
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -27,6 +27,7 @@ from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError, nearest
 from continualcode.plugins.models.local import objectives, weighing, whitening
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
+from continualcode.plugins.models.local.batch import Batch, Snapshot
 from continualcode.plugins.models.local.masking import Constraint, Masks
 from continualcode.plugins.models.local.packing import Laid, Packed, Reading
 from continualcode.plugins.models.local.prefix import Prefix
@@ -55,32 +56,6 @@ from continualcode.plugins.models.local.teachers import Ema, trust_region
 
 Scored: TypeAlias = tuple[Example, tuple[int, ...], Sequence[int]]
 """What to score: an example's completion, at its free positions, after a prompt."""
-
-
-@dataclass
-class Batch:
-    """What `prepare` returns and `step` takes.
-
-    steps: how many were taken on it. emphasis: what each free position of a row counts for, from when the row
-    was first looked at. whitening: see `whitening.maps`; empty: none.
-    """
-
-    rows: tuple[Row, ...]
-    laid: Laid
-    objective: Objective
-    optimiser: Optimiser
-    steps: int = 0
-    emphasis: dict[int, Tensor] = field(default_factory=dict)
-    whitening: list[Tensor | None] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Weights, AdamW's moments by parameter, and the averaged teacher, at one moment."""
-
-    weights: Factors
-    moments: Factors
-    ema: Ema | None
 
 
 class Learner:
@@ -250,8 +225,9 @@ class Learner:
                 continue
             if staying:  # the base model after the same prompts
                 with self._adapter.disabled(), blaming([examples[n] for n in chosen]):
-                    logits = laid.logits(self._adapter.forward, chosen, self._device)
-                for n, of_teacher in zip(chosen, logits.split([len(frees[n]) for n in chosen]), strict=True):
+                    together = laid.logits(self._adapter.forward, chosen, self._device)
+                each = torch.split(together, [len(frees[n]) for n in chosen])
+                for n, of_teacher in zip(chosen, each, strict=True):
                     found[n] = of_teacher[None]
                 continue
             guided = [n for n in chosen if examples[n].guidance != 1.0]
@@ -328,7 +304,7 @@ class Learner:
             return [None for _ in rows]
         with blaming([row.example for row in taking]):
             logits = laid.logits(self._adapter.forward, [row.number for row in taking], self._device)
-        split = iter(logits.split([len(row.free) for row in taking]))
+        split = iter(torch.split(logits, [len(row.free) for row in taking]))
         return [next(split) if row.free else None for row in rows]
 
     def _scored(self, wanted: Sequence[Scored], reading: Reading) -> list[Tensor]:
@@ -336,7 +312,7 @@ class Learner:
         packed, _, nodes = self._packed(wanted, reading)
         with blaming([example for example, _, _ in wanted]):
             logits = self._adapter.logits(packed, [node for each in nodes for node in each])
-        return list(logits.split([len(free) for _, free, _ in wanted]))
+        return list(torch.split(logits, [len(free) for _, free, _ in wanted]))
 
     def _laid(self, wanted: Sequence[Scored], reading: Reading) -> Laid:
         """The rows of a batch, what no step changes computed."""

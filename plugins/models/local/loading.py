@@ -134,6 +134,13 @@ def quiet() -> Generator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above
 
 
+ARITHMETIC = "2"
+"""Which forward pass this is: another number where last bits differ from what they were before.
+
+2: prompts are read message by message; layers below the adapter are computed once an update.
+"""
+
+
 def fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """What bit-for-bit replay depends on besides the weights."""
     stack = {library: version(library) for library in LIBRARIES}
@@ -143,6 +150,7 @@ def fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "cpu": str(torch.backends.cpu.get_cpu_capability()),
         "attention": "sdpa",
+        "arithmetic": ARITHMETIC,
         "deterministic": str(torch.are_deterministic_algorithms_enabled()).lower(),
     }
     if device.type == "cuda":

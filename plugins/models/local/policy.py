@@ -29,10 +29,11 @@ from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import loading, saved, store
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.alike import Likeness
+from continualcode.plugins.models.local.batch import Batch, Snapshot
 from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.demonstration import Demonstrator
-from continualcode.plugins.models.local.learner import Batch, Learner, Snapshot
+from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.models.local.pieces import BASE, Pieces
 from continualcode.plugins.models.local.prefix import Prefix, split
 from continualcode.plugins.models.local.sampler import Sampler

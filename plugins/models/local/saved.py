@@ -15,7 +15,7 @@ from torch import Tensor
 
 from continualcode.core.errors import ReplayError
 from continualcode.plugins.models.local.adapter import Adapter, Factors
-from continualcode.plugins.models.local.learner import Snapshot
+from continualcode.plugins.models.local.batch import Snapshot
 from continualcode.plugins.models.local.teachers import Ema, pairs
 
 
