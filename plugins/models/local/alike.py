@@ -13,20 +13,28 @@ from torch import Tensor
 
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.prefix import Prefix
+from continualcode.plugins.models.local.shelf import Shelf
 
 
 class Likeness:
-    """Compares prompts; keeps what it has found of each."""
+    """Compares prompts; keeps what it has found of each, on the shelf as well where it is asked for again."""
 
-    def __init__(self, adapter: Adapter, prefix: Prefix) -> None:
+    def __init__(self, adapter: Adapter, prefix: Prefix, shelf: Shelf) -> None:
         self._adapter = adapter
         self._prefix = prefix
+        self._shelf = shelf
         self._states: dict[tuple[int, ...], Tensor] = {}
 
     def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
         """Of each of `others`, its likeness to `prompt`: a cosine, the mean of three, in [-1, 1]."""
         keys = [tuple(ids) for ids in (prompt, *others)]
-        self._look([key for key in dict.fromkeys(keys) if key not in self._states])
+        kept = self._shelf.fetch(keys[1])
+        self._states |= kept
+        new = [key for key in dict.fromkeys(keys) if key not in self._states]
+        for together in (keys[:1], keys[1:]):  # apart, so that no bit depends on which are known
+            self._look([key for key in new if key in together])
+        if not new and not kept.keys() >= set(keys[1:]):
+            self._shelf.keep(keys[1:], {key: self._states[key] for key in keys[1:]})
         own, theirs = self._states[keys[0]], torch.stack([self._states[key] for key in keys[1:]])
         centre = theirs.mean(0)  # [3, width]
         cosines = torch.nn.functional.cosine_similarity(theirs - centre, (own - centre)[None], dim=-1)

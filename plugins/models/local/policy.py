@@ -37,6 +37,7 @@ from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.models.local.pieces import BASE, Pieces
 from continualcode.plugins.models.local.prefix import Prefix, split
 from continualcode.plugins.models.local.sampler import Sampler
+from continualcode.plugins.models.local.shelf import Shelf
 
 
 class LocalPolicy:
@@ -58,15 +59,19 @@ class LocalPolicy:
         self._adapter = Adapter(model, given.adapter, self._language.header)
         begins = self._language.header[0] if self._language.header else None
         pieces = Pieces(loading.room_for_pieces(model), begins)
+        self._stack = loading.fingerprint(device, dtype) | self._language.stack
+        kept = (
+            files.folder.parent / ".read" if files.folder.parent == (cache or store.default_cache()) else None
+        )
+        self._shelf = Shelf(kept, pieces, {**self._stack, "base": files.base}, begins, device)
         self._prefix = Prefix(self._adapter, pieces, device)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
         context = min(given.context, int(model.config.max_position_embeddings))
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
         neutral = Prefix(self._adapter, pieces, device)
         self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
-        self._likeness = Likeness(self._adapter, self._prefix)
+        self._likeness = Likeness(self._adapter, self._prefix, self._shelf)
         self._weights: str | None = None
-        self._stack = loading.fingerprint(device, dtype) | self._language.stack
         self._info = ModelInfo(
             name=name,
             base=files.base,
@@ -140,7 +145,10 @@ class LocalPolicy:
         cancelled: threading.Event | None = None,
     ) -> Sample:
         """Draw one completion; see `sampler.Sampler.sample`."""
-        return self._sampler.sample(prompt_ids, grammar, params, self.weights(), on_text, cancelled)
+        self._shelf.fetch(prompt_ids)
+        sample = self._sampler.sample(prompt_ids, grammar, params, self.weights(), on_text, cancelled)
+        self._shelf.keep([prompt_ids])
+        return sample
 
     def tool_probabilities(
         self, prompt_ids: Sequence[int], grammar: str | None, tools: Sequence[ToolSpec]

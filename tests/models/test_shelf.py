@@ -1,0 +1,101 @@
+"""What every session reads is there the next time, to the bit, and only costs time where it is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from continualcode.core.data import Message
+from continualcode.plugins.models.local.alike import Likeness
+from continualcode.plugins.models.local.pieces import Pieces
+from continualcode.plugins.models.local.policy import LocalPolicy
+from continualcode.plugins.models.local.prefix import Prefix
+from continualcode.plugins.models.local.shelf import FILES, Shelf
+
+CPU = torch.device("cpu")
+ASKED = ("Run the tests.", "Where is main?", "Show me a.py.")
+
+
+class Reader:
+    """A new session's reading, with the files of earlier ones."""
+
+    def __init__(self, policy: LocalPolicy, folder: Path | None, stack: str = "one") -> None:
+        inside: Any = policy
+        begins = inside._language.header[0]
+        pieces = Pieces(2**30, begins)
+        self.prefix = Prefix(inside._adapter, pieces, CPU)
+        self.shelf = Shelf(folder, pieces, {"stack": stack}, begins, CPU)
+        self.likeness = Likeness(inside._adapter, self.prefix, self.shelf)
+
+    def compared(self, prompts: list[tuple[int, ...]]) -> tuple[list[float], int]:
+        """The likeness of a prompt and others, asked for twice, and how many tokens that took."""
+        before = self.prefix.computed
+        self.likeness.nearness(prompts[0], prompts[1:])
+        found = self.likeness.nearness(prompts[0], prompts[1:])
+        return found, self.prefix.computed - before
+
+
+def prompts(policy: LocalPolicy, system: str = "Be short.") -> list[tuple[int, ...]]:
+    told = Message(role="system", text=system)
+    return [policy.render([told, Message(role="user", text=text)], ()) for text in ASKED]
+
+
+def test_a_later_session_reads_only_what_is_its_own(policy: LocalPolicy, tmp_path: Path) -> None:
+    asked = prompts(policy)
+    inside: Any = policy
+    first, all_of_it = Reader(policy, tmp_path).compared(asked)
+    again, own = Reader(policy, tmp_path).compared(asked)
+    assert first == again
+    assert own == inside._adapter.reads(asked[0]) - asked[0].index(inside._language.header[0], 1) < all_of_it
+
+
+def test_nothing_that_a_user_said_is_kept(policy: LocalPolicy, tmp_path: Path) -> None:
+    asked = prompts(policy)
+    reader = Reader(policy, tmp_path)
+    reader.prefix.reading(asked[:1])
+    reader.shelf.keep(asked[:1])
+    (file,) = tmp_path.iterdir()
+    later = Reader(policy, tmp_path)
+    later.shelf.fetch(asked[0])
+    system = asked[0].index(asked[0][0], 1)
+    inside: Any = later.prefix
+    assert inside._pieces.known("base", asked[0]) == system
+    assert later.shelf.fetch(asked[0]) == {} and file.stat().st_mode & 0o077 in (0, 0o044)
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "empty", "gone", "not ours"])
+def test_a_damaged_file_only_costs_the_time(policy: LocalPolicy, tmp_path: Path, harm: str) -> None:
+    asked = prompts(policy)
+    first, all_of_it = Reader(policy, tmp_path).compared(asked)
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    damaged = {"cut": content[:-9], "changed": content, "empty": b"", "not ours": b"{}" * 50}
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(damaged[harm])
+    assert Reader(policy, tmp_path).compared(asked) == (first, all_of_it)
+    assert Reader(policy, tmp_path).compared(asked)[1] < all_of_it, "and is written anew"
+
+
+def test_another_stack_and_another_system_message_find_nothing(policy: LocalPolicy, tmp_path: Path) -> None:
+    _, all_of_it = Reader(policy, tmp_path).compared(prompts(policy))
+    assert Reader(policy, tmp_path, "two").compared(prompts(policy))[1] == all_of_it
+    other = prompts(policy, "Be brief.")
+    assert Reader(policy, tmp_path).compared(other)[1] == Reader(policy, None).compared(other)[1]
+
+
+def test_the_system_messages_used_last_are_kept(policy: LocalPolicy, tmp_path: Path) -> None:
+    for number in range(FILES + 2):
+        Reader(policy, tmp_path).compared(prompts(policy, f"Be short {number}."))
+    assert len(list(tmp_path.iterdir())) == FILES
+    last = prompts(policy, f"Be short {FILES + 1}.")
+    assert Reader(policy, tmp_path).compared(last)[1] < Reader(policy, None).compared(last)[1]
+
+
+def test_where_nothing_can_be_written_nothing_is_said(policy: LocalPolicy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found, _ = Reader(policy, tmp_path / "file" / "folder").compared(prompts(policy))
+    assert found == Reader(policy, None).compared(prompts(policy))[0]
