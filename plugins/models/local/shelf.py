@@ -32,7 +32,7 @@ States = dict[tuple[int, ...], Tensor]
 
 
 class About(msgspec.Struct):
-    """What the tensors of a file are: each piece's predecessor (-1: none) and tokens; the prompts of states."""
+    """What a file's tensors are: each piece's tokens and the one before it (-1: none); states' prompts."""
 
     pieces: list[tuple[int, list[int]]]
     states: list[list[int]]
