@@ -30,6 +30,7 @@ Capability: TypeAlias = Literal[
     "rewards",  # samples with a reward, compared within their group: `Objective.reward_weight`
     "demonstrations",  # the teacher says what it would do instead: `Policy.demonstrate`
     "guided_teacher",  # a teacher's distribution raised against a neutral one: `Example.guidance`
+    "whitening",  # steps that move least what must stay: `Optimiser.whiten`
     "teacher:live",  # the teachers of learner.md, by name
     "teacher:base",
     "teacher:frozen",

@@ -62,6 +62,7 @@ class ScriptedPolicy:
                 "sampled_logprobs",
                 "demonstrations",
                 "guided_teacher",
+                "whitening",
                 "teacher:live",
                 "teacher:base",
             }

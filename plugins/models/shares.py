@@ -1,6 +1,7 @@
 """What one token of each row of an update counts for; the same for every policy."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 
@@ -21,3 +22,16 @@ def shares(counts: Sequence[int], weights: Sequence[float], aggregation: str) ->
         for count, share in zip(counts, per_token, strict=True)
     )
     return [share / total if total > 0.0 else 0.0 for share in per_token]
+
+
+def group_advantages(rewards: Sequence[float], groups: Sequence[str]) -> list[float]:
+    """How much better each attempt was than its group, in standard deviations (n − 1); 0 if alone."""
+    members: dict[str, list[float]] = {}
+    for reward, group in zip(rewards, groups, strict=True):
+        members.setdefault(group, []).append(reward)
+    found: list[float] = []
+    for reward, group in zip(rewards, groups, strict=True):
+        others = members[group]
+        spread = statistics.stdev(others) if len(others) > 1 else 0.0
+        found.append((reward - statistics.fmean(others)) / (spread + 1e-4))
+    return found

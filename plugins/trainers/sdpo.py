@@ -157,29 +157,7 @@ class Sdpo:
     @property
     def needs(self) -> frozenset[Capability]:
         """The teacher, and as much of the distributions as the objective looks at."""
-        settings = self.settings
-        teacher: dict[str, Capability] = {
-            "live": "teacher:live",
-            "base": "teacher:base",
-            "frozen": "teacher:frozen",
-            "ema": "teacher:ema",
-            "trust_region": "teacher:trust_region",
-            "completion": "teacher:completion",
-            "other": "teacher:other",
-        }
-        looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
-        if settings.divergence == "sampled" or settings.teacher == "completion":
-            looks_at = "sampled_logprobs"  # a teacher without doubt is seen in one number a token
-        needs: set[Capability] = {teacher[settings.teacher], looks_at}
-        if settings.rows != "sample" or settings.anchors:
-            needs |= {"demonstrations"}
-        if settings.guidance != 1.0 and settings.rows != "sample":
-            needs |= {"guided_teacher"}
-        if settings.anchors:
-            needs |= {"teacher:base"}
-        if settings.reward_weight:
-            needs |= {"rewards"}
-        return frozenset(needs)
+        return suiting.needed(self.settings)
 
     def suited(self, capabilities: frozenset[Capability]) -> tuple[Trainer, str]:
         """What nobody chose, chosen for such a policy; see `suiting`."""

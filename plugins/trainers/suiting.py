@@ -15,6 +15,36 @@ TOP_K = 20
 """Tokens a position where a policy tells the most probable ones only; Tinker's servers tell up to 20."""
 
 
+TEACHERS: dict[str, Capability] = {
+    "live": "teacher:live",
+    "base": "teacher:base",
+    "frozen": "teacher:frozen",
+    "ema": "teacher:ema",
+    "trust_region": "teacher:trust_region",
+    "completion": "teacher:completion",
+    "other": "teacher:other",
+}
+
+
+def needed(settings: Any) -> frozenset[Capability]:
+    """What `SdpoSettings` need: the teacher, and as much of the distributions as the objective looks at."""
+    looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
+    if settings.divergence == "sampled" or settings.teacher == "completion":
+        looks_at = "sampled_logprobs"  # a teacher without doubt is seen in one number a token
+    shown = settings.rows != "sample"
+    wanted: list[tuple[object, Capability]] = [
+        (True, TEACHERS[settings.teacher]),
+        (True, looks_at),
+        (shown or settings.anchors, "demonstrations"),
+        (shown and settings.guidance != 1.0, "guided_teacher"),
+        (shown and settings.sharpness != 1.0 and settings.teacher != "completion", "full_distribution"),
+        (settings.anchors, "teacher:base"),
+        (settings.anchors and settings.whiten is not None, "whitening"),
+        (settings.reward_weight, "rewards"),
+    ]
+    return frozenset(capability for applies, capability in wanted if applies)
+
+
 def fallbacks(capabilities: Collection[Capability]) -> dict[str, Any]:
     """What the settings are for a policy with these capabilities, as far as it is not their default."""
     found: dict[str, Any] = {}
@@ -23,8 +53,11 @@ def fallbacks(capabilities: Collection[Capability]) -> dict[str, Any]:
             found["top_k"] = TOP_K
         else:
             found["divergence"] = "sampled"
+        found["sharpness"] = 1.0
     if "guided_teacher" not in capabilities:
         found["guidance"] = 1.0
+    if "whitening" not in capabilities:
+        found["whiten"] = None
     if "demonstrations" not in capabilities:
         found |= {"rows": "sample", "anchors": 0.0}
     return found

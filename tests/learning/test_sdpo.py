@@ -114,15 +114,22 @@ def test_a_value_that_makes_no_sense_is_an_error(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "needs"),
     [
-        ({}, {"teacher:base", "full_distribution", "demonstrations", "guided_teacher"}),
+        ({}, {"teacher:base", "full_distribution", "demonstrations", "guided_teacher", "whitening"}),
         (PAPER, {"teacher:live", "full_distribution"}),
         (PAPER | {"top_k": 20, "teacher": "ema"}, {"teacher:ema", "topk_distribution"}),
         (PAPER | {"divergence": "sampled", "teacher": "base"}, {"teacher:base", "sampled_logprobs"}),
-        (PAPER | {"anchors": 1.0}, {"teacher:live", "full_distribution", "teacher:base", "demonstrations"}),
+        (
+            PAPER | {"anchors": 1.0, "whiten": None},
+            {"teacher:live", "full_distribution", "teacher:base", "demonstrations"},
+        ),
+        (
+            {"divergence": "sampled", "guidance": 1.0, "anchors": 0.0},
+            {"teacher:base", "sampled_logprobs", "demonstrations", "full_distribution"},  # to sharpen
+        ),
         (PAPER | {"rows": "both"}, {"teacher:live", "full_distribution", "demonstrations"}),
         (
             {"teacher": "completion", "guidance": 1.0},
-            {"teacher:completion", "sampled_logprobs", "demonstrations", "teacher:base"},
+            {"teacher:completion", "sampled_logprobs", "demonstrations", "teacher:base", "whitening"},
         ),
         (PAPER | {"teacher": "other"}, {"teacher:other", "full_distribution"}),
         (PAPER | {"teacher": "trust_region"}, {"teacher:trust_region", "full_distribution"}),
@@ -140,8 +147,9 @@ ALL: frozenset[Capability] = frozenset(get_args(Capability))
     ("lacks", "choice"),
     [
         (set[Capability](), {}),
-        ({"full_distribution"}, {"top_k": 20}),
-        ({"full_distribution", "topk_distribution"}, {"divergence": "sampled"}),
+        ({"full_distribution"}, {"top_k": 20, "sharpness": 1.0}),
+        ({"full_distribution", "topk_distribution"}, {"divergence": "sampled", "sharpness": 1.0}),
+        ({"whitening"}, {"whiten": None}),
         ({"guided_teacher"}, {"guidance": 1.0}),
         ({"demonstrations"}, {"rows": "sample", "anchors": 0.0}),
     ],
@@ -159,7 +167,8 @@ def test_what_nobody_chose_is_chosen_by_what_the_policy_can_do(
 def test_what_somebody_chose_stays_and_is_refused_by_name() -> None:
     given: dict[str, Any] = {"divergence": "forward_kl", "guidance": 2.0}
     suited, said = Sdpo(SdpoSettings(**given), given).suited(ALL - {"full_distribution", "guided_teacher"})
-    assert suited.needs >= {"full_distribution", "guided_teacher"} and not said
+    assert suited.needs >= {"full_distribution", "guided_teacher"}
+    assert "divergence" not in said and "guidance" not in said
 
 
 # -- The plan ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from continualcode.core.data import Example, Objective, Optimiser
 from continualcode.plugins.models.local import whitening
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.learner import Learner
-from continualcode.plugins.models.local.weighing import taken
+from continualcode.plugins.models.weighing import taken
 
 Build = Callable[..., Example]
 

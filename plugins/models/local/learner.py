@@ -25,31 +25,25 @@ from torch import Tensor
 
 from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError, nearest
-from continualcode.plugins.models.local import objectives, weighing, whitening
+from continualcode.plugins.models import figures, weighing
+from continualcode.plugins.models.figures import used, who
+from continualcode.plugins.models.local import objectives, whitening
 from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 from continualcode.plugins.models.local.batch import Batch, Snapshot
 from continualcode.plugins.models.local.masking import Constraint, Masks
 from continualcode.plugins.models.local.packing import Laid, Packed, Reading
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import (
-    LOOKED_AT,
     Look,
     Row,
     blaming,
     certain,
     check,
-    divergence,
-    drift,
-    emphasis,
     kept,
-    left,
     look,
-    loss,
     prompts,
     refuse_nonfinite,
     scored,
-    used,
-    who,
 )
 from continualcode.plugins.models.local.stepping import Stepper
 from continualcode.plugins.models.local.teachers import Ema, trust_region
@@ -118,18 +112,19 @@ class Learner:
         """Measure the batch; if what is left to learn is above `stop_below` (nats), take one AdamW step.
 
         The divergence is over the rows about corrections, weighted as the loss is: of KL(T‖S) for forward_kl
-        and sampled, of the objective's own for the others. What is left: see `rows.left`. stop_below=inf only
-        measures, and probes too.
+        and sampled, of the objective's own for the others. What is left: see `figures.left`. stop_below=inf
+        only measures, and probes too.
         """
         measuring = stop_below == math.inf
-        rows = self._taking_part(batch, measuring)
+        taking = weighing.taking_part(batch.rows, batch.objective, batch.steps, measuring)
+        rows = [replace(row, share=row.share * by) for row, by in taking]
         try:
             with torch.set_grad_enabled(not measuring):
                 scored = self._logits(rows, batch.laid)
                 seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
             looks = [one for one, _ in seen]
             seen = [(one, self._stressed(batch, one, losses)) for one, losses in seen]
-            more = not measuring and left(looks, batch.objective.aggregation) > stop_below
+            more = not measuring and figures.left(looks, batch.objective.aggregation) > stop_below
             stepping = more and any(row.share for row in rows)
             if stepping:
                 self._backward(rows, scored, [losses for _, losses in seen])
@@ -141,10 +136,10 @@ class Learner:
         unseen = tuple[float, ...]()
         return StepReport(
             stepped=stepping,
-            loss=loss(looks),
-            divergence=divergence(looks),
+            loss=figures.loss(looks),
+            divergence=figures.divergence(looks),
             grad_norm=norm,
-            drift=drift(looks),
+            drift=figures.drift(looks),
             kept=kept(looks),
             advantages=tuple(
                 by_row[id(r.example)].advantages if id(r.example) in by_row else unseen for r in batch.rows
@@ -184,15 +179,6 @@ class Learner:
 
     # -- Preparing -----------------------------------------------------------------------------------
 
-    def _taking_part(self, batch: Batch, measuring: bool) -> list[Row]:
-        """The rows of the next step, weighted for it; of a mere look: those of corrections, and probes."""
-        if measuring:
-            turns = bool(batch.objective.in_turn)
-            return [row for row in batch.rows if row.example.part in LOOKED_AT or (not turns and row.share)]
-        shares = [row.share for row in batch.rows]
-        times = weighing.taken([r.example for r in batch.rows], batch.objective, batch.steps, shares)
-        return [replace(r, share=r.share * by) for r, by in zip(batch.rows, times, strict=True) if by]
-
     def _stressed(self, batch: Batch, seen: Look, losses: Tensor) -> Tensor:
         """The losses [F] of a row, as the objective weighs its positions."""
         key, objective = id(seen.row.example), batch.objective
@@ -201,7 +187,7 @@ class Learner:
         if not objective.decisions:
             return losses
         if key not in batch.emphasis:
-            batch.emphasis[key] = emphasis(seen).to(losses.device)
+            batch.emphasis[key] = torch.tensor(figures.emphasis(seen, objective), device=losses.device)
         return losses * batch.emphasis[key]
 
     def _teachers(

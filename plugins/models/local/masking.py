@@ -7,8 +7,8 @@ from torch import Tensor
 
 from continualcode.core.data import Example
 from continualcode.core.errors import UpdateError
+from continualcode.plugins.models.figures import who
 from continualcode.plugins.models.local.constraint import unpacked
-from continualcode.plugins.models.local.rows import who
 
 
 class Constraint(Protocol):

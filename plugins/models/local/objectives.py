@@ -31,13 +31,12 @@ occur, is never turned into NaN, and takes no gradient.
 """
 
 import math
-import statistics
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from continualcode.core.data import Objective
+from continualcode.plugins.models.shares import group_advantages as group_advantages
 from continualcode.plugins.models.shares import shares as shares
 
 
@@ -92,19 +91,6 @@ def sampled_token(student: Tensor, teacher: Tensor) -> Tensor:
 def importance_ratio(now: Tensor, then: Tensor, clip: float) -> Tensor:
     """How much likelier each token is now than when it was sampled [T], at most `clip`; a constant."""
     return (now.detach() - then).clamp(-20.0, 20.0).exp().clamp(max=clip)
-
-
-def group_advantages(rewards: Sequence[float], groups: Sequence[str]) -> list[float]:
-    """How much better each attempt was than its group, in standard deviations (n − 1); 0 if alone."""
-    members: dict[str, list[float]] = {}
-    for reward, group in zip(rewards, groups, strict=True):
-        members.setdefault(group, []).append(reward)
-    found: list[float] = []
-    for reward, group in zip(rewards, groups, strict=True):
-        others = members[group]
-        spread = statistics.stdev(others) if len(others) > 1 else 0.0
-        found.append((reward - statistics.fmean(others)) / (spread + 1e-4))
-    return found
 
 
 def policy_gradient(now: Tensor, then: Tensor, advantage: float, clip: float) -> Tensor:

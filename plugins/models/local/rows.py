@@ -14,20 +14,8 @@ from torch import Tensor
 
 from continualcode.core.data import Example, Objective
 from continualcode.core.errors import UpdateError
+from continualcode.plugins.models.figures import SHOWN, used, who
 from continualcode.plugins.models.local import objectives
-
-DECISION = 0.2
-"""Nats between student and teacher at which a position is one where the student is to decide otherwise."""
-
-CORRECTING = ("sample", "demonstration", "sibling", "rehearsed")
-"""The kinds of rows that are about corrections, and have a teacher that was told."""
-
-
-SHOWN = ("demonstration", "sibling", "rehearsed")
-"""The kinds whose completion is the teacher's own."""
-
-LOOKED_AT = (*CORRECTING, "probe")
-"""The kinds that a mere look is about."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +40,6 @@ class Row:
     told: float
     advantage: float = 0.0
     number: int = 0
-
-    @property
-    def corrects(self) -> bool:
-        """Whether it is about a correction, not about what shall stay."""
-        return self.example.part in CORRECTING
-
-    @property
-    def stays(self) -> bool:
-        """Whether it shall be as it is."""
-        return self.example.part in ("anchor", "probe")
 
 
 @dataclass(frozen=True)
@@ -138,48 +116,6 @@ def scored(
     return Row(example, free, tokens, sampled, allowed, None, teacher, teacher_tokens, 0.0, 0.0)
 
 
-def emphasis(seen: Look) -> Tensor:
-    """What each free position counts for, by how far student and teacher are apart there at first: [F]."""
-    apart = torch.tensor([seen.divergences[place] for place in seen.row.free])
-    if seen.row.example.part not in SHOWN:
-        return torch.ones_like(apart)
-    return 1.0 / (apart >= DECISION).cumsum(0).clamp(min=1).to(apart.dtype)
-
-
-def loss(looks: Sequence[Look]) -> float:
-    """The batch's loss: every token counts by its row's share."""
-    return math.fsum(math.fsum(seen.losses) * seen.row.share for seen in looks)
-
-
-def divergence(looks: Sequence[Look]) -> float:
-    """The mean divergence of the rows about corrections, averaged as the loss is."""
-    return math.fsum(math.fsum(seen.divergences) * seen.row.told for seen in looks if seen.row.corrects)
-
-
-def left(looks: Sequence[Look], aggregation: str) -> float:
-    """What is left to learn, in nats: of the correction that is furthest off, and of what anchors have moved.
-
-    Not the mean: next to others that are learned already, a new correction would be left half learned.
-    """
-    furthest = max((_of_row(seen, aggregation) for seen in looks if seen.row.corrects), default=0.0)
-    anchored = (seen for seen in looks if seen.row.example.part == "anchor")
-    return furthest + math.fsum(math.fsum(seen.divergences) * seen.row.example.weight for seen in anchored)
-
-
-def _of_row(seen: Look, aggregation: str) -> float:
-    """A row's divergence as its aggregation counts it: of the completion, or the mean of its free tokens."""
-    if not seen.row.share:
-        return 0.0
-    tokens = 1 if aggregation == "example_sum" else len(seen.row.free)
-    return math.fsum(seen.divergences) / tokens
-
-
-def drift(looks: Sequence[Look]) -> float:
-    """The mean divergence of anchors and probes from the base model, in nats a row; 0 if there are none."""
-    moved = [math.fsum(seen.divergences) for seen in looks if seen.row.stays and seen.row.free]
-    return math.fsum(moved) / len(moved) if moved else 0.0
-
-
 def kept(looks: Sequence[Look]) -> float:
     """The share of probes on which the student would still do what it did; 1 if there are none."""
     probes = [seen.kept for seen in looks if seen.row.example.part == "probe" and used(seen.row.example)]
@@ -190,11 +126,6 @@ def certain(example: Example, free: Sequence[int], vocabulary: int) -> Tensor:
     """Logits [F, V] that leave nothing but the completion's own tokens."""
     tokens = torch.tensor(example.completion_ids)[list(free)]
     return torch.full((len(free), vocabulary), -math.inf).scatter(1, tokens[:, None], 0.0)
-
-
-def used(example: Example) -> bool:
-    """Whether anything is computed for a row: it is learned on, or looked at."""
-    return example.part != "near" and example.weight > 0.0
 
 
 def prompts(example: Example) -> list[tuple[int, ...]]:
@@ -216,11 +147,6 @@ def of(log_probs: Tensor, tokens: Tensor) -> Tensor:
 
 
 # -- Refusals ----------------------------------------------------------------------------------------
-
-
-def who(example: Example) -> str:
-    """How an error names an example."""
-    return f"correction {example.correction}, sample {example.sample}"
 
 
 def check(example: Example, vocabulary: int, context: int) -> None:

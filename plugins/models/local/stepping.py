@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from continualcode.core.data import Optimiser
+from continualcode.plugins.models.figures import learning_rate
 from continualcode.plugins.models.local.adapter import Factors
 
 
@@ -32,9 +33,8 @@ class Stepper:
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip)
         if self._adamw is None or (settings.fresh and not taken):
             self._adamw = torch.optim.AdamW(self._parameters)
-        falling = max(0.1, 1.0 - 0.9 * taken / settings.over) if settings.over else 1.0
         self._adamw.param_groups[0].update(
-            lr=settings.lr * falling,
+            lr=learning_rate(settings, taken),
             betas=(settings.beta1, settings.beta2),
             eps=settings.eps,
             weight_decay=settings.weight_decay,

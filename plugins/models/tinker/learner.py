@@ -8,7 +8,7 @@ which the objective is measured from), then the gradient and the optimiser's ste
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -16,17 +16,10 @@ import numpy
 
 from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError
-from continualcode.plugins.models.shares import shares
+from continualcode.plugins.models import figures, weighing
+from continualcode.plugins.models.figures import STAYING, used, who
 from continualcode.plugins.models.tinker.connection import Connection
-from continualcode.plugins.models.tinker.objective import (
-    Look,
-    Row,
-    looked_at,
-    loss_of,
-    seen,
-    stepped_on,
-    who,
-)
+from continualcode.plugins.models.tinker.objective import Look, Row, looked_at, loss_of, seen, stepped_on
 from continualcode.plugins.models.tinker.sdk import types
 from continualcode.plugins.models.tinker.speech import Speech
 from continualcode.plugins.models.tinker.usage import Usage
@@ -38,13 +31,18 @@ MOST_TOP = 20
 
 @dataclass
 class Batch:
-    """What `prepare` returns and `step` takes. `begun`: at least one step was taken on it."""
+    """What `prepare` returns and `step` takes.
+
+    content: a digest of what a step on it is a function of, besides the weights and the `steps` taken before.
+    emphasis: what each free position of a row counts for, from when the row was first looked at.
+    """
 
     rows: tuple[Row, ...]
     objective: Objective
     optimiser: Optimiser
     content: bytes
-    begun: bool = False
+    steps: int = 0
+    emphasis: dict[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 class Learner:
@@ -58,51 +56,45 @@ class Learner:
         self._speech = speech
         self._usage = usage
         self._other = other
+        self._held: dict[Any, tuple[Any, ...]] = {}  # the base model's scores of what stays, which stay too
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Batch:
         """Check the examples and score the teacher on each. Raises UpdateError; changes no weights."""
         if not examples:
             raise UpdateError("an update needs at least one example; none was given")
-        _refuse(objective)
-        frees = [self._free(example) for example in examples]
+        _refuse(objective, optimiser)
+        frees = [self._free(example) if used(example) else () for example in examples]
         counts = [len(free) for free in frees]
-        learned = [0.0 if e.part == "probe" else e.weight for e in examples]
-        corrects = [e.part in ("sample", "demonstration", "rehearsed") for e in examples]
-        share = shares(counts, learned, objective.aggregation)
-        ours = [e.weight if c else 0.0 for e, c in zip(examples, corrects, strict=True)]
-        mine = shares(counts, ours, objective.aggregation)
-        stays = shares(counts, [0.0 if c else 1.0 for c in corrects], "example_sum")
-        told = [m if c else s for m, s, c in zip(mine, stays, corrects, strict=True)]
+        shares = weighing.in_loss(examples, counts, objective)
+        told = weighing.in_report(examples, counts, objective)
         teachers = self._teachers(examples, objective)
         rows = tuple(
-            Row(example, frees[n], share[n], told[n], *teachers[n]) for n, example in enumerate(examples)
+            Row(example, frees[n], shares[n], told[n], *teachers[n]) for n, example in enumerate(examples)
         )
         return Batch(rows, objective, optimiser, _content(examples, objective, optimiser))
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
         """Look; if more than `stop_below` nats are left to learn, take one step."""
         measuring = stop_below == math.inf
-        rows = [row for row in batch.rows if measuring or row.example.part != "probe"]
-        output = self._weights.look("look at the update", [looked_at(row) for row in rows])
-        self._count(rows)
-        looks = [seen(row, told) for row, told in zip(rows, output.loss_fn_outputs, strict=True)]
-        more = not measuring and left(looks, batch.objective.aggregation) > stop_below
+        taking = weighing.taking_part(batch.rows, batch.objective, batch.steps, measuring)
+        rows = [replace(row, share=row.share * by) for row, by in taking]
+        looks = self._looks(rows)
+        for one in looks:
+            batch.emphasis.setdefault(id(one.row.example), figures.emphasis(one, batch.objective))
+        more = not measuring and figures.left(looks, batch.objective.aggregation) > stop_below
         stepping = more and any(row.share for row in rows)
         norm = self._stepped(batch, [look for look in looks if look.row.share]) if stepping else 0.0
-        by_row = {id(look.row): look for look in looks}
+        by_row = {id(look.row.example): look for look in looks}
         unseen = tuple[float, ...]()
-        told = [by_row.get(id(row)) for row in batch.rows]
+        told = [by_row.get(id(row.example)) for row in batch.rows]
+        probes = [row for row in rows if row.example.part == "probe" and row.free]
         return StepReport(
             stepped=stepping,
-            loss=math.fsum(math.fsum(look.divergences) * look.row.share for look in looks),
-            divergence=math.fsum(
-                math.fsum(look.divergences) * look.row.told for look in looks if look.row.corrects
-            ),
+            loss=figures.loss(looks),
+            divergence=figures.divergence(looks),
             grad_norm=norm,
-            drift=math.fsum(
-                math.fsum(look.divergences) * look.row.told for look in looks if not look.row.corrects
-            ),
-            kept=self._kept([row for row in rows if row.example.part == "probe"]) if measuring else 1.0,
+            drift=figures.drift(looks),
+            kept=self._kept(probes) if measuring else 1.0,
             advantages=tuple(look.advantages if look else unseen for look in told),
             divergences=tuple(look.divergences if look else unseen for look in told),
         )
@@ -129,20 +121,23 @@ class Learner:
 
     def _teachers(self, examples: Sequence[Example], objective: Objective) -> list[tuple[Any, ...]]:
         """Of each example the teacher's log-probabilities [T], and of its most probable tokens, if wanted."""
-        found: list[tuple[Any, ...]] = [()] * len(examples)
+        found: list[tuple[Any, ...]] = [((0.0,) * len(e.completion_ids),) for e in examples]
         for staying in (False, True):
-            chosen = [n for n, e in enumerate(examples) if (e.part in ("anchor", "probe")) == staying]
+            chosen = [n for n, e in enumerate(examples) if used(e) and (e.part in STAYING) == staying]
             if not chosen:
                 continue
             if not staying and objective.teacher == "completion":
-                for n in chosen:
-                    found[n] = ((0.0,) * len(examples[n].completion_ids),)
                 continue
-            sampler = self._teacher("base" if staying else objective.teacher, objective)
             k = objective.top_k if objective.divergence != "sampled" else None
-            for n, scored in zip(
-                chosen, self._scored(sampler, [examples[n] for n in chosen], k), strict=True
-            ):
+            if staying:
+                new = [examples[n] for n in chosen if _key(examples[n], k) not in self._held]
+                scores = self._scored(self._weights.base_sampler(), new, k) if new else []
+                self._held |= zip((_key(e, k) for e in new), scores, strict=True)
+                scores = [self._held[_key(examples[n], k)] for n in chosen]
+            else:
+                teacher = self._teacher(objective.teacher, objective)
+                scores = self._scored(teacher, [examples[n] for n in chosen], k)
+            for n, scored in zip(chosen, scores, strict=True):
                 found[n] = scored
         return found
 
@@ -190,29 +185,45 @@ class Learner:
             found.append((tuple(map(float, own)), top))
         return found
 
-    # -- Stepping ------------------------------------------------------------------------------------
+    # -- Looking and stepping ------------------------------------------------------------------------
+
+    def _looks(self, rows: Sequence[Row]) -> list[Look]:
+        """The student on each row, in one forward pass; where nothing is free nothing is asked."""
+        asked = [row for row in rows if row.free]
+        output = (
+            self._weights.look("look at the update", [looked_at(row) for row in asked]) if asked else None
+        )
+        self._count(asked)
+        told = iter(output.loss_fn_outputs if output else ())
+        return [seen(row, next(told)) if row.free else Look(row, row.teacher, None) for row in rows]
 
     def _stepped(self, batch: Batch, looks: Sequence[Look]) -> float:
         """One step; the gradient's norm, where the server tells it, else 0."""
         chosen = batch.optimiser
-        if chosen.fresh and not batch.begun:
+        if chosen.fresh and not batch.steps:
             self._weights.forget_moments()
         adam = types.AdamParams(
-            learning_rate=chosen.lr,
+            learning_rate=figures.learning_rate(chosen, batch.steps),
             beta1=chosen.beta1,
             beta2=chosen.beta2,
             eps=chosen.eps,
             weight_decay=chosen.weight_decay,
             grad_clip_norm=chosen.grad_clip,
         )
-        data = [stepped_on(look, batch.objective) for look in looks]
-        _, stepped = self._weights.step("take a step", batch.content, data, loss_of(batch.objective), adam)
-        batch.begun = True
+        data = [stepped_on(one, self._emphasis(batch, one), batch.objective) for one in looks]
+        made_from = batch.content + str(batch.steps).encode()
+        _, stepped = self._weights.step("take a step", made_from, data, loss_of(batch.objective), adam)
+        batch.steps += 1
         self._count([look.row for look in looks])
         metrics: dict[str, float] = stepped.metrics or {}
         return next(
             (float(value) for name, value in metrics.items() if "grad" in name and "norm" in name), 0.0
         )
+
+    def _emphasis(self, batch: Batch, seen: Look) -> tuple[float, ...]:
+        """What each free position of a row counts for in this step."""
+        still = seen.row.example.part == "anchor" and math.fsum(seen.divergences) <= batch.objective.slack
+        return tuple(0.0 if still else by for by in batch.emphasis[id(seen.row.example)])
 
     def _kept(self, probes: Sequence[Row]) -> float:
         """The share of probes on which the model still says what it said, token by token."""
@@ -252,19 +263,7 @@ class Learner:
         )
 
 
-def left(looks: Sequence[Look], aggregation: str) -> float:
-    """What is left to learn, in nats: of the correction furthest off, and of what anchors have moved."""
-
-    def of(look: Look) -> float:
-        tokens = 1 if aggregation == "example_sum" else max(1, len(look.row.free))
-        return math.fsum(look.divergences) / tokens if look.row.share else 0.0
-
-    furthest = max((of(look) for look in looks if look.row.corrects), default=0.0)
-    anchored = (look for look in looks if look.row.example.part == "anchor")
-    return furthest + math.fsum(math.fsum(look.divergences) * look.row.example.weight for look in anchored)
-
-
-def _refuse(objective: Objective) -> None:
+def _refuse(objective: Objective, optimiser: Optimiser) -> None:
     """What no Tinker server can minimise, by name."""
     whole = objective.top_k is None and objective.teacher != "completion"
     if objective.divergence not in ("sampled", "forward_kl") or (
@@ -277,6 +276,18 @@ def _refuse(objective: Objective) -> None:
         )
     if objective.top_k is not None and objective.top_k > MOST_TOP and objective.divergence != "sampled":
         raise UpdateError(f"trainer.top_k {objective.top_k}: a Tinker server tells at most {MOST_TOP}")
+    for name, value, only in (
+        ("sharpness", objective.sharpness, 1.0),
+        ("reward_weight", objective.reward_weight, 0.0),
+        ("whiten", optimiser.whiten, None),
+    ):
+        if value != only:
+            raise UpdateError(f"trainer.{name} {value:g}: a Tinker server cannot do that; allowed is {only}")
+
+
+def _key(example: Example, k: int | None) -> tuple[Any, ...]:
+    """What the teacher's scores of a row that shall stay are a function of."""
+    return example.teacher_ids, example.completion_ids, k
 
 
 def _top(rows: Sequence[Any], k: int) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -23,6 +23,7 @@ import numpy
 
 from continualcode.core.data import Example, Objective
 from continualcode.core.errors import UpdateError
+from continualcode.plugins.models.figures import who
 from continualcode.plugins.models.tinker.sdk import types
 
 CERTAIN = 1e-7
@@ -45,11 +46,6 @@ class Row:
     teacher: tuple[float, ...]
     top: tuple[numpy.ndarray, numpy.ndarray] | None = None
 
-    @property
-    def corrects(self) -> bool:
-        """Whether it is about a correction, not about what shall stay."""
-        return self.example.part in ("sample", "demonstration", "rehearsed")
-
 
 @dataclass(frozen=True)
 class Look:
@@ -58,6 +54,11 @@ class Look:
     row: Row
     student: tuple[float, ...]
     top: numpy.ndarray | None
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """What is minimised, as far as it is known: the divergences."""
+        return self.divergences
 
     @property
     def divergences(self) -> tuple[float, ...]:
@@ -88,11 +89,6 @@ def coarse_kl(teacher: Sequence[float], student: Sequence[float]) -> float:
     return max(0.0, inside + rest_t * math.log(rest_t / rest_s))
 
 
-def who(example: Example) -> str:
-    """How an error names an example."""
-    return f"correction {example.correction}, sample {example.sample}"
-
-
 def loss_of(objective: Objective) -> str:
     """The server's name of the loss."""
     plain = objective.divergence != "sampled"
@@ -119,12 +115,12 @@ def seen(row: Row, output: Any) -> Look:
     return Look(row, tuple(told[:, 0].tolist()), told[:, 1:] if row.top is not None else None)
 
 
-def stepped_on(look: Look, objective: Objective) -> Any:
-    """The row for a gradient, given what the student was just before."""
+def stepped_on(look: Look, emphasis: Sequence[float], objective: Objective) -> Any:
+    """The row for a gradient: what the student was just before, and what each free position counts for."""
     row, length = look.row, len(look.row.teacher)
     scale = numpy.zeros(length, numpy.float32)
-    for t in row.free:
-        scale[t] = row.share * _ratio(look, t, objective)
+    for t, by in zip(row.free, emphasis, strict=True):
+        scale[t] = row.share * by * _ratio(look, t, objective)
     if objective.divergence == "sampled":
         advantages = numpy.asarray(look.advantages, numpy.float32) * scale
         return _datum(row, logprobs=numpy.asarray(look.student, numpy.float32), advantages=advantages)

@@ -58,11 +58,12 @@ class TinkerPolicy:
             tokenizer, opens=given.opening, tool_list=given.tool_list, thinking=given.thinking
         )
         base, own, template = tokenizers.names(given.tokenizer or name, tokenizer)
-        if given.teacher is not None:
-            self._check_teacher(given.teacher, tokenizer)
         self._weights = Weights(self._connection, name, base, given)
         try:
-            context = min(given.context, self._served())
+            served = self._served()
+            context = min(given.context, served.get(name) or given.context)
+            if given.teacher is not None:
+                self._check_teacher(given.teacher, tokenizer, served)
             self._tops = self._tells_distributions() if given.distributions is None else given.distributions
         except BaseException:
             self.close()
@@ -282,6 +283,7 @@ class TinkerPolicy:
                 paths[record.weights] = record.path
             elif isinstance(record, UpdateApplied):
                 moments[record.weights] = record.optimiser
+        self._weights.know((digest, moments.get(digest, ""), path) for digest, path in paths.items())
         for count in range(len(weights), 0, -1):
             digest = weights[count - 1]
             if digest in paths:
@@ -296,16 +298,18 @@ class TinkerPolicy:
 
     # -- What there is -------------------------------------------------------------------------------
 
-    def _served(self) -> int:
-        """The context of the model on the server. Raises ModelUnavailable where it has no such model."""
+    def _served(self) -> dict[str, int | None]:
+        """The models on the server, with their contexts. Raises ModelUnavailable where it lacks this one."""
         rest = self._connection.rest
         answer = self._connection.ask("say which models it has", lambda: rest().get_server_capabilities())
-        models = {model.model_name: model for model in answer.supported_models}
-        if models and self._name not in models:
-            listed = ", ".join(sorted(str(name) for name in models))
-            raise ModelUnavailable(f"{self._connection.url} has no model {self._name!r}; it has {listed}")
-        found = models.get(self._name)
-        return (found.max_context_length if found else None) or self._options.context
+        models = {str(model.model_name): model.max_context_length for model in answer.supported_models}
+        self._require(self._name, models)
+        return models
+
+    def _require(self, name: str, models: Mapping[str, Any]) -> None:
+        if models and name not in models:
+            listed = ", ".join(sorted(models))
+            raise ModelUnavailable(f"{self._connection.url} has no model {name!r}; it has {listed}")
 
     def _tells_distributions(self) -> bool:
         """Whether the server tells the most probable tokens of a prompt: asked with two tokens."""
@@ -323,7 +327,8 @@ class TinkerPolicy:
             return False
         return bool(answer.topk_prompt_logprobs and answer.topk_prompt_logprobs[-1])
 
-    def _check_teacher(self, teacher: str, own: Any) -> None:
+    def _check_teacher(self, teacher: str, own: Any, models: Mapping[str, Any]) -> None:
+        """Refuse a teacher that the server does not have, or that reads other tokens."""
         name = teacher
         if teacher.startswith("tinker://"):
             info = self._connection.ask(
@@ -331,5 +336,7 @@ class TinkerPolicy:
                 lambda: self._connection.rest().get_weights_info_by_tinker_path(teacher),
             )
             name = info.base_model
+        else:
+            self._require(teacher, models)
         if name != self._name:
             tokenizers.refuse_other(self._name, own, teacher, tokenizers.load(os.path.expanduser(name)))

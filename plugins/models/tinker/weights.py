@@ -10,7 +10,7 @@ carried it out or not.
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +185,12 @@ class Weights:
         self._now = State(state.weights, state.moments, None)
         if state.path is not None:
             self._saved[self._name_of_state(state)] = state
+
+    def know(self, states: Iterable[tuple[str, str, str]]) -> None:
+        """Weights and moments, by name, that an earlier session kept at a path: for a frozen teacher."""
+        for weights, moments, path in states:
+            state = State(weights, "" if moments == self._no_moments else moments, path)
+            self._saved.setdefault(self._name_of_state(state), state)
 
     def take(self, weights: str, moments: str, path: str) -> bool:
         """A state kept earlier, by the names it was logged with; False if it is gone, and nothing changed."""

@@ -1,7 +1,7 @@
 """A server of ours on loopback, a tokenizer, and sessions on both."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -83,7 +83,14 @@ def opened(tmp_path: Path, served: Served, tokenizer: Path) -> Iterator[Open]:
     sessions: list[Session] = []
     urls: list[str] = []
 
-    def open_one(ui: ScriptedUI, *, log: str = "log.jsonl", resume: bool = False, **model: Any) -> Session:
+    def open_one(
+        ui: ScriptedUI,
+        *,
+        log: str = "log.jsonl",
+        resume: bool = False,
+        trainer: Mapping[str, Any] | None = None,
+        **model: Any,
+    ) -> Session:
         if not urls and "url" not in model:
             urls.append(served.start())
         config = Config(
@@ -95,7 +102,7 @@ def opened(tmp_path: Path, served: Served, tokenizer: Path) -> Iterator[Open]:
                 **({"url": urls[0]} if urls else {}),
                 **model,
             },
-            trainer=FEW,
+            trainer={**FEW, **(trainer or {})},
             sampling=SamplingParams(max_tokens=40),
         )
         work = tmp_path / "work"

@@ -10,6 +10,7 @@ Saved states are files in `folder`, so a server that was killed still has them w
 
 import argparse
 import base64
+import copy
 import importlib
 import json
 import os
@@ -39,7 +40,7 @@ class State:
     steps: int = 0
 
     def copy(self) -> "State":
-        return State(self.table.copy(), self.first.copy(), self.second.copy(), self.steps)
+        return copy.deepcopy(self)
 
 
 @dataclass
@@ -61,11 +62,12 @@ class Model:
     """The arithmetic: `vocabulary` tokens, 8 features."""
 
     vocabulary: int
+    seed: int = 7
     embed: Any = field(init=False)
     out: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        random = np.random.default_rng(7)
+        random = np.random.default_rng(self.seed)
         self.embed = random.normal(size=(self.vocabulary, 8))
         self.out = random.normal(size=(8, self.vocabulary))
 
@@ -95,6 +97,7 @@ class Served:
         self.folder = folder
         self.distributions = distributions
         self.name = name
+        self.others: dict[str, Model] = {}
         self.script: list[list[int]] = []
         self.faults: dict[str, Fault] = {}
         self.log: list[str] = []
@@ -102,7 +105,7 @@ class Served:
         self.die_at = 0
         self.trained: dict[str, State] = {}
         self._gradients: dict[str, Any] = {}
-        self._samplers: dict[str, State] = {}
+        self._samplers: dict[str, tuple[Model, State]] = {}
         self._futures: dict[str, tuple[bool, bytes]] = {}
         self._sessions = 0
         self._lock = threading.RLock()
@@ -193,6 +196,8 @@ class Served:
             if path.startswith("sessions/") and path.endswith("/finish"):
                 self.finished.append(given["reason"]["type"])
                 return 200, b"{}", False
+            if path.startswith("samplers/"):
+                return 200, json.dumps({"sampler_id": path[9:], "base_model": self.name}).encode(), False
             known: Any = getattr(self, f"_{path.replace('/', '_')}", None)
             if known is None:
                 raise KeyError(path)
@@ -210,8 +215,7 @@ class Served:
     def _client_config(self, given: Any) -> Any:
         return {}
 
-    def _client_dynamic_config(self, given: Any) -> Any:
-        return {}
+    _client_dynamic_config = _client_config
 
     def _create_session(self, given: Any) -> Any:
         self._sessions += 1
@@ -221,12 +225,14 @@ class Served:
         return {"type": "session_heartbeat"}
 
     def _get_server_capabilities(self, given: Any) -> Any:
-        return {"supported_models": [{"model_name": self.name, "max_context_length": 4096}]}
+        names = [self.name, *self.others]
+        return {"supported_models": [{"model_name": name, "max_context_length": 4096} for name in names]}
 
     def _create_sampling_session(self, given: Any) -> Any:
         name = f"sampling-{len(self._samplers)}"
         path = given.get("model_path")
-        self._samplers[name] = self._load(path) if path else self.model.untrained()
+        model = self.others.get(given.get("base_model") or "", self.model)
+        self._samplers[name] = model, self._load(path) if path else model.untrained()
         return {"type": "create_sampling_session", "sampling_session_id": name}
 
     def _create_model(self, given: Any) -> Any:
@@ -239,6 +245,7 @@ class Served:
         return {"type": "get_info", "model_data": data, "model_id": given["model_id"], "is_lora": True}
 
     def _weights_info(self, given: Any) -> Any:
+        self._load(given["tinker_path"])
         return {"base_model": self.name, "is_lora": True, "lora_rank": 8}
 
     def _load_weights(self, given: Any) -> Any:
@@ -256,7 +263,7 @@ class Served:
 
     def _save_weights_for_sampler(self, given: Any) -> Any:
         name = f"sampling-{len(self._samplers)}"
-        self._samplers[name] = self.trained[given["model_id"]].copy()
+        self._samplers[name] = self.model, self.trained[given["model_id"]].copy()
         return self._promise({"type": "save_weights_for_sampler", "path": None, "sampling_session_id": name})
 
     def _optim_step(self, given: Any) -> Any:
@@ -275,13 +282,13 @@ class Served:
 
     def _asample(self, given: Any) -> Any:
         ids = [token for chunk in given["prompt"]["chunks"] for token in chunk["tokens"]]
-        state = self._samplers[given["sampling_session_id"]]
+        model, state = self._samplers[given["sampling_session_id"]]
         k = given.get("topk_prompt_logprobs") or 0
         if k and not self.distributions:
             return 400, json.dumps({"detail": "topk_prompt_logprobs is not supported"}).encode(), False
         answer = pb.SampleResponse()
         if given.get("prompt_logprobs"):
-            rows = self.model.logprobs(ids, state)
+            rows = model.logprobs(ids, state)
             own = [np.nan, *(rows[i, ids[i + 1]] for i in range(len(ids) - 1))]
             answer.prompt_logprobs = np.asarray(own, np.float32).tobytes()
             if k:
@@ -295,19 +302,21 @@ class Served:
                 answer.topk_prompt_logprobs.logprobs = (
                     np.concatenate([first - 99999.0, told]).astype(np.float32).tobytes()
                 )
-        self._sampled(
-            answer, ids, state, given["sampling_params"], scoring=bool(given.get("prompt_logprobs"))
-        )
+        scoring = bool(given.get("prompt_logprobs"))
+        self._sampled(answer, ids, (model, state), given["sampling_params"], scoring=scoring)
         return self._promise(answer.SerializeToString(), proto=True, sample_sequence_ids=["s0"])
 
-    def _sampled(self, answer: Any, ids: list[int], state: State, params: Any, *, scoring: bool) -> None:
+    def _sampled(
+        self, answer: Any, ids: list[int], of: tuple[Model, State], params: Any, *, scoring: bool
+    ) -> None:
+        model, state = of
         told = None if scoring or params["max_tokens"] < 12 or not self.script else self.script.pop(0)
         drawn: list[int] = []
         logprobs: list[float] = []
         random = np.random.default_rng(params.get("seed") or 0)
         stop: set[int] = set(params.get("stop") or ())
         while len(drawn) < min(params["max_tokens"], 48 if told is None else len(told)):
-            row = self.model.logprobs([*ids, *drawn], state, 1)[-1]
+            row = model.logprobs([*ids, *drawn], state, 1)[-1]
             if told is not None:
                 token = told[len(drawn)]
             elif params["temperature"] == 0.0:

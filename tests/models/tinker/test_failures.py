@@ -111,9 +111,10 @@ def test_a_model_that_the_server_does_not_have_is_named(policy: MakePolicy, serv
 
 
 def test_a_teacher_with_other_tokens_is_refused(
-    policy: MakePolicy, make_tokenizer: Any, tmp_path: Path
+    policy: MakePolicy, served: Served, make_tokenizer: Any, tmp_path: Path
 ) -> None:
     make_tokenizer("qwen").save_pretrained(tmp_path / "other")
+    served.others[str(tmp_path / "other")] = served.model
     with pytest.raises(ModelUnavailable, match="A teacher needs the same tokenizer"):
         policy(teacher=str(tmp_path / "other"))
 
@@ -215,7 +216,7 @@ def test_the_key_is_not_in_the_log(
 ) -> None:
     monkeypatch.setenv("TINKER_API_KEY", "tml-very-secret-4711")
     opened(ScriptedUI()).close("quit")
-    assert b"4711" not in (tmp_path / "log.jsonl").read_bytes()
+    assert b"very-secret" not in (tmp_path / "log.jsonl").read_bytes()
     assert os.environ["TINKER_TELEMETRY"] == "0"
 
 

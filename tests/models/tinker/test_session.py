@@ -35,7 +35,7 @@ def test_a_correction_is_learned_on_distributions_and_the_log_says_where_the_wei
     opened: Open, served: Served, tmp_path: Path
 ) -> None:
     ui = learned(opened, served)
-    assert "top_k 20, guidance 1.0" in ui.messages[0]
+    assert "top_k 20, sharpness 1.0, guidance 1.0, whiten None" in ui.messages[0]
     (applied,) = [event for event in ui.events if isinstance(event, UpdateApplied)]
     assert applied.divergence[1] < applied.divergence[0]
     (saved,) = [event for event in ui.events if isinstance(event, CheckpointSaved)]
@@ -51,7 +51,7 @@ def test_without_distributions_the_sampled_token_is_learned(
 ) -> None:
     served.distributions = False
     ui = learned(opened, served)
-    assert "divergence sampled, guidance 1.0" in ui.messages[0]
+    assert "divergence sampled, sharpness 1.0" in ui.messages[0]
     (applied,) = [event for event in ui.events if isinstance(event, UpdateApplied)]
     assert applied.divergence[1] < applied.divergence[0]
     assert replay_log(tmp_path / "log.jsonl", Plugins(installed=False)).ok

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from continualcode.core.data import Example, Objective
-from continualcode.plugins.models.local import objectives
-from continualcode.plugins.models.local.rows import CORRECTING
+from continualcode.plugins.models.figures import CORRECTING, LOOKED_AT, Row
+from continualcode.plugins.models.shares import group_advantages, shares
+
+R = TypeVar("R", bound=Row)
 
 
 def in_loss(examples: Sequence[Example], counts: Sequence[int], objective: Objective) -> list[float]:
@@ -18,8 +21,22 @@ def in_loss(examples: Sequence[Example], counts: Sequence[int], objective: Objec
     beside = math.fsum(anchors) if any(corrections) else 1.0
     rewarded = _weights(examples, ("attempt",))
     groups = ((corrections, 1.0), (anchors, beside), (rewarded, objective.reward_weight))
-    shares = ([s * by for s in objectives.shares(counts, w, objective.aggregation)] for w, by in groups)
-    return [math.fsum(each) for each in zip(*shares, strict=True)]
+    found = ([s * by for s in shares(counts, w, objective.aggregation)] for w, by in groups)
+    return [math.fsum(each) for each in zip(*found, strict=True)]
+
+
+def taking_part(
+    rows: Sequence[R], objective: Objective, steps: int, measuring: bool
+) -> list[tuple[R, float]]:
+    """The rows of the step after `steps`, each with how often it counts (`taken`).
+
+    Of a mere look (`measuring`) those of corrections, and probes; where all go in every step, all.
+    """
+    if measuring:
+        every = not objective.in_turn
+        return [(row, 1.0) for row in rows if row.example.part in LOOKED_AT or (every and row.share)]
+    times = taken([row.example for row in rows], objective, steps, [row.share for row in rows])
+    return [(row, by) for row, by in zip(rows, times, strict=True) if by]
 
 
 def taken(
@@ -44,7 +61,7 @@ def taken(
 def in_report(examples: Sequence[Example], counts: Sequence[int], objective: Objective) -> list[float]:
     """What it counts for in the mean divergence, which is that of the rows about corrections."""
     weights = _weights(examples, CORRECTING)
-    return objectives.shares(counts, weights, objective.aggregation)
+    return shares(counts, weights, objective.aggregation)
 
 
 def advantages(examples: Sequence[Example]) -> list[float]:
@@ -52,7 +69,7 @@ def advantages(examples: Sequence[Example]) -> list[float]:
     tried = [n for n, example in enumerate(examples) if example.part == "attempt"]
     rewards, groups = [examples[n].reward for n in tried], [examples[n].correction for n in tried]
     found = [0.0] * len(examples)
-    for n, advantage in zip(tried, objectives.group_advantages(rewards, groups), strict=True):
+    for n, advantage in zip(tried, group_advantages(rewards, groups), strict=True):
         found[n] = advantage
     return found
 
