@@ -19,6 +19,7 @@ from continualcode.core.config import parse_set
 from continualcode.core.curriculum import Choice, Course, course, decide, in_order
 from continualcode.core.errors import UsageError
 from continualcode.core.evaluation.cases import load_cases
+from continualcode.core.models import same_model
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Policy
 from continualcode.core.provenance import hand_out, manifest, refuse_folder
@@ -27,7 +28,6 @@ from continualcode.core.replay import (
     how_it_began,
     replay_log,
     replay_on,
-    same_model,
     trainers_of,
 )
 from continualcode.core.retraining import Changes, Retrained, retrained

@@ -36,8 +36,15 @@ def describe(report: ReplayReport) -> str:
             f"divergences after by {report.metric:.3g} nats a token; "
             f"{report.other_steps} took another number of steps"
         )
-    lines += [f"stack: {name} was {logged}, is {here}" for name, (logged, here) in report.stack.items()]
-    if first is not None:
+    if not report.elsewhere:
+        lines += [f"stack: {name} was {logged}, is {here}" for name, (logged, here) in report.stack.items()]
+    if report.elsewhere:
+        lines.append(
+            "One of the two is a server, whose weights are not at hand and whose adapter is another: figures "
+            "are compared. Its divergence is of what it tells, at most the real one; what counts is how far "
+            "it is above that."
+        )
+    elif first is not None:
         lines += [
             f"recorded on: {_stack(report.recorded)}",
             f"here:        {_stack(report.here)}",

@@ -140,6 +140,7 @@ class AdapterSpec(Data, frozen=True):
     acts_on: all tokens, or only the completion, from the header that the chat template puts before it: the
     prompt is then read by the base model, whatever was learned (aLoRA, Greenewald et al. 2025).
     upper: the share of the model's layers that it is on, counted from the last.
+    targets: the modules that it is on; `server`: those of a server, which keeps its weights.
     """
 
     rank: int = 32

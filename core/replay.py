@@ -24,6 +24,7 @@ from continualcode.core.events import (
     event_registry,
 )
 from continualcode.core.lineage import Lineage
+from continualcode.core.models import ELSEWHERE, elsewhere, on_server, require_able, require_same_model
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType, Policy, Progress, Recalling, Trainer
 from continualcode.core.transcript import Transcript
@@ -62,7 +63,8 @@ class ReplayReport(Data, frozen=True):
     `recorded` and `here` are both stacks, `stack` what differs between them: name → (logged, here). nats,
     metric: the largest of any update, as in `Divergence`; `other_steps`: how many took more or fewer steps.
     `tolerance` is what nats and metric may be where the bits of weights are not at hand
-    (`protocols.Recalling`), or are not asked for (`by_figures`); None where they are.
+    (`protocols.Recalling`), or are not asked for (`by_figures`); None where they are. `elsewhere`: one of the
+    log and the policy is a server's, the other is not.
     """
 
     updates: int = 0
@@ -78,6 +80,7 @@ class ReplayReport(Data, frozen=True):
     other_steps: int = 0
     tolerance: float | None = None
     by_figures: bool = False
+    elsewhere: bool = False
 
     @property
     def ok(self) -> bool:
@@ -111,7 +114,9 @@ def replay_on(
 ) -> ReplayReport:
     """Likewise on `policy`, which is closed."""
     try:
-        replayer = Replayer(policy, trainers_of(plugins), progress=progress, tolerance=tolerance)
+        replayer = Replayer(
+            policy, trainers_of(plugins), progress=progress, tolerance=tolerance, compares=True
+        )
         return replayer.run(read(log, event_registry(plugins.event_types())), until)
     finally:
         policy.close()
@@ -228,32 +233,11 @@ def take_weights(
     return transcript
 
 
-def same_model(started: SessionStarted, policy: Policy) -> bool:
-    """Whether a policy is what the log was recorded on: its base by content, and its adapter."""
-    return (started.model.base, started.model.adapter) == (policy.model.base, policy.model.adapter)
-
-
-def require_same_model(started: SessionStarted, policy: Policy) -> None:
-    """Refuse a policy that is not what the log was recorded on."""
-    if started.model.base != policy.model.base:
-        raise ReplayError(
-            f"the log was recorded on {started.model.name} (base {started.model.base[:12]}), "
-            f"the model given is {policy.model.name} (base {policy.model.base[:12]}); "
-            "weights can only be re-made from the same base; what was said can be given to another model: "
-            "cc replay LOG --model NAME"
-        )
-    if started.model.adapter != policy.model.adapter:
-        raise ReplayError(
-            f"the log was recorded with the adapter {started.model.adapter}, "
-            f"this policy has {policy.model.adapter}; give the same [model] options, or give what was said "
-            "to the other one: cc replay LOG --set model.…"
-        )
-
-
 class Replayer:
     """A fold that keeps a policy in step with a log. `transcript` and `report` are its state so far.
 
-    tolerance: judge updates by their figures, which may differ by so many nats; None: by digests.
+    tolerance: judge updates by their figures, which may differ by so many nats; None: by digests. compares:
+    it is only to compare, so that a log of the same base model `elsewhere` will do.
     """
 
     def __init__(
@@ -264,10 +248,12 @@ class Replayer:
         feedback: Mapping[str, FeedbackType] | None = None,
         progress: Progress | None = None,
         tolerance: float | None = None,
+        compares: bool = False,
     ) -> None:
         self.policy = policy
         self.transcript = Transcript(feedback)
         self._tolerance = tolerance
+        self._compares = compares
         self.report = ReplayReport()
         self._trainer_of = trainer_of
         self._progress = progress
@@ -307,18 +293,25 @@ class Replayer:
         return self.report
 
     def _start(self, started: SessionStarted) -> None:
-        require_same_model(started, self.policy)
+        apart = self._compares and elsewhere(started, self.policy)
+        if not apart:
+            require_same_model(started, self.policy)
         self.policy.reset()
         weights = self.policy.weights()
         own = self.policy.tolerance if isinstance(self.policy, Recalling) else None
+        own = ELSEWHERE if apart and own is None else own
         self.report = ReplayReport(
             weights=weights,
             logged=started.weights,
             tolerance=own if self._tolerance is None else self._tolerance,
-            by_figures=self._tolerance is not None,
+            by_figures=self._tolerance is not None or apart,
+            elsewhere=apart,
         )
 
     def _train(self, update: str) -> UpdateOutcome:
+        if self.report.elsewhere:
+            started = self.transcript.updates[update]
+            require_able(started, self._trainer_of(started.trainer, started.settings), self.policy)
         show = self._progress and functools.partial(self._progress, f"update {self.report.updates + 1}")
         return retrain(update, self.transcript, self.policy, self._trainer_of, show)
 
@@ -326,6 +319,11 @@ class Replayer:
         outcome = self._train(applied.update)
         weights = self.policy.weights()
         was, found = self.report, _divergence(applied, weights, outcome)
+        if was.elsewhere and self.transcript.updates[applied.update].objective.divergence == "sampled":
+            # A server sees one number a token, and its figure is at most the real one.
+            over = outcome.after.divergence - applied.divergence[1]
+            over = over if on_server(self.policy.model) else -over
+            found = msgspec.structs.replace(found, metric=max(0.0, over))
         alike = found.steps[0] == found.steps[1]
         near = was.tolerance is None or (alike and max(found.nats, found.metric) <= was.tolerance)
         same = near and (was.by_figures or weights == applied.weights)

@@ -46,8 +46,9 @@ from continualcode.core.events import (
     UpdateRejected,
     event_registry,
 )
+from continualcode.core.models import same_model
 from continualcode.core.protocols import Adaptive, Progress, Trainer
-from continualcode.core.replay import TrainerOf, same_model
+from continualcode.core.replay import TrainerOf
 from continualcode.core.retraining import Changes, Weighing
 from continualcode.core.scenes import Scene, scenes
 from continualcode.core.session import Session, require

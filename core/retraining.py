@@ -22,8 +22,9 @@ from continualcode.core.curriculum import Attempt, Choice, Course, Verdict, deci
 from continualcode.core.data import Data, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven, UpdateApplied, UpdateStarted
+from continualcode.core.models import require_same_model
 from continualcode.core.protocols import Policy, Progress, Trainer
-from continualcode.core.replay import TrainerOf, plan_of, require_same_model
+from continualcode.core.replay import TrainerOf, plan_of
 from continualcode.core.store import WeightStore
 from continualcode.core.transcript import Transcript
 from continualcode.core.watching import Moved, Watch

@@ -27,6 +27,7 @@ from continualcode.core.events import (
     event_registry,
 )
 from continualcode.core.lineage import Lineage, Standing
+from continualcode.core.models import require_same_model
 from continualcode.core.plugins import Plugins, Reply, failure
 from continualcode.core.protocols import (
     UI,
@@ -40,7 +41,7 @@ from continualcode.core.protocols import (
     Tool,
     Trainer,
 )
-from continualcode.core.replay import require_same_model, retrain, trainers_of
+from continualcode.core.replay import retrain, trainers_of
 from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.sandbox import chosen
 from continualcode.core.transcript import Transcript, fold

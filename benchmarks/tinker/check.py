@@ -4,11 +4,12 @@
 
 Installs SkyRL in an environment of its own (1.9 GB) if it is not there, starts it on loopback, asks it
 through our plugin, and stops it. --model: a folder of transformers; default: smollm2-135m. --layers: only the
-first N layers of it, which compile sooner. --url: a server of --model that runs already.
+first N layers of it, which compile sooner, taught in a minute to make calls. --url: a server of --model that
+runs already.
 
 What is checked: logprobs are those of transformers in fp32; without feedback there is no advantage; a step is
-learned; restored, resumed and repeated training is the same; a whole session (deny, learn, resume, replay),
-where the model makes a call at all.
+learned; restored, resumed and repeated training is the same; a whole session (deny, learn, resume, replay); a
+log of the same model on this machine carried out there, and the other way round.
 
 `wire_shim.py` makes SkyRL 0.4.0, which speaks the wire of the SDK 0.25, answer the SDK 0.38. What it supplies
 itself is not verified by this: ids of sampled sequences, ending a session, loading by session and number, the
@@ -16,10 +17,6 @@ leading None of prompt logprobs, and the metric loss:sum.
 """
 
 import argparse
-import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from skyrl_server import PROMPTS, Server, cut, install, teach
 from transformers import AutoModelForCausalLM
 
-from continualcode.core.config import Config
+from continualcode.core.config import BudgetConfig, Config, PluginsConfig
 from continualcode.core.data import Example, Message, Objective, Optimiser, SamplingParams
 from continualcode.core.engine import run
 from continualcode.core.events import UpdateApplied
@@ -43,66 +39,18 @@ from continualcode.core.session import open_session
 from continualcode.core.testing import ScriptedUI
 from continualcode.plugins.models.local import store
 from continualcode.plugins.models.tinker import make_policy
-from continualcode.plugins.models.tinker.connection import sign_of_life
 
-HERE = Path(__file__).parent
-PACKAGES = (
-    "torch==2.13.0 jax>=0.8,<1.0 flax optax tinker==0.38.0 fastapi uvicorn[standard] sqlmodel aiosqlite "
-    "aiohttp sqlalchemy[asyncio] transformers>=5.6.1,<=5.16.1 safetensors tokenizers cloudpathlib xxhash "
-    "zstandard rich typer pillow psutil orjson httpx peft"
-).split()
-PROMPTS = ("Show me the file calc.py.", "Run the command ls with bash.", "Read calc.py with the tool read.")
+SHORT = PluginsConfig(disable=("context",))
+"""No system message of ours: on one core each token of a prompt costs."""
 
-
-def install(env: Path) -> Path:
-    """SkyRL in a virtual environment of its own; its Python. Its wheel asks for 3.12 and runs on 3.11."""
-    python = env / "bin" / "python"
-    if not (env / "installed").exists():
-        subprocess.check_call([sys.executable, "-m", "venv", "--clear", str(env)])
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-        subprocess.check_call([*pip, "install", "-q", *PACKAGES])
-        wheel = ["--no-deps", "--python-version", "3.12", "--only-binary=:all:", "-d", str(env)]
-        subprocess.check_call([*pip, "download", "-q", *wheel, "skyrl==0.4.0"])
-        name = str(env / "skyrl-0.4.0-py3-none-any.whl")
-        subprocess.check_call([*pip, "install", "-q", "--no-deps", "--ignore-requires-python", name])
-        (env / "installed").touch()
-    return python
-
-
-def cut(source: Path, layers: int, folder: Path) -> Path:
-    """The first `layers` layers of a model of the Llama family, as a folder of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in source.iterdir():
-        if file.name not in ("config.json", "model.safetensors", "manifest.json"):
-            shutil.copy(file, folder)
-    config = json.loads((source / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
-    opened: Any = safe_open
-    with opened(source / "model.safetensors", "pt") as tensors:
-        names = [
-            n for n in tensors.keys() if not n.startswith("model.layers.") or int(n.split(".")[2]) < layers
-        ]
-        save_file({n: tensors.get_tensor(n) for n in names}, folder / "model.safetensors", {"format": "pt"})
-    return folder
-
-
-def serve(python: Path, model: Path, root: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start the server; wait until it answers."""
-    jit = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    jit["JAX_COMPILATION_CACHE_DIR"] = str(python.parents[1] / "jit")
-    server = subprocess.Popen(
-        [str(python), str(HERE / "skyrl_serve.py"), "--port", str(port), "--model", str(model)]
-        + ["--root", str(root)],
-        env={**os.environ, **jit},
-        stdout=(root / "server.log").open("wb"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    while sign_of_life(f"http://127.0.0.1:{port}") is not None:
-        if server.poll() is not None:
-            sys.exit(f"the server ended: {(root / 'server.log').read_text()[-2000:]}")
-        time.sleep(1)
-    return server
+TRAINER = {
+    "name": "sdpo",
+    "anchors": 0.0,
+    "gate": False,
+    "max_steps": 2,
+    "divergence_floor": 0.0,
+    "demonstration_tokens": 16,
+}
 
 
 class Check:
@@ -206,17 +154,12 @@ class Check:
         (work / "calc.py").write_text("def add(a, b):\n    return a - b\n")
         config = Config(
             model={"name": f"tinker:{self._model}", **self._settings},
-            trainer={
-                "name": "sdpo",
-                "anchors": 0.0,
-                "gate": False,
-                "max_steps": 2,
-                "divergence_floor": 0.0,
-                "demonstration_tokens": 16,
-            },
+            trainer=TRAINER,
             sampling=SamplingParams(max_tokens=48, temperature=0.7),
+            budget=BudgetConfig(turns=2),
+            plugins=SHORT,
         )
-        plugins = Plugins(installed=False)
+        plugins = Plugins(SHORT, installed=False)
         deny = [Answer(verdict="deny", reason="Use bash to show it: cat calc.py.")]
         ui = ScriptedUI(list(PROMPTS), deny)
         session = open_session(config, plugins, workspace=work, log=log, ui=ui)
@@ -231,6 +174,40 @@ class Check:
         report = replay_log(log, plugins)
         assert report.ok, report
         return f"{report.updates} updates; replayed: within {max(report.nats, report.metric):.1e} nats"
+
+    def across(self) -> str:
+        """The same base model here: its log carried out on the server, and the session's log here."""
+        work, log = self._folder / "here", self._folder / "here.jsonl"
+        plugins = Plugins(SHORT, installed=False)
+        work.mkdir()
+        (work / "calc.py").write_text("def add(a, b):\n    return a - b\n")
+        here = {"name": str(self._model), "rank": 8, "context": 4096, "threads": 1}
+        here |= {"opening": True, "acts_on": "all", "upper": 1.0}
+        as_a_server = {"divergence": "sampled", "guidance": 1.0, "sharpness": 1.0, "siblings": 0}
+        config = Config(
+            model=here,
+            trainer={**TRAINER, **as_a_server},
+            sampling=SamplingParams(max_tokens=48, temperature=0.7),
+            budget=BudgetConfig(turns=2),
+            plugins=SHORT,
+        )
+        deny = [Answer(verdict="deny", reason=f"Use {tool} instead.") for tool in ("bash", "read")]
+        session = open_session(config, plugins, workspace=work, log=log, ui=ScriptedUI(PROMPTS, deny))
+        run(session)
+        session.close("quit")
+        there = {"name": f"tinker:{self._model}", **self._settings}
+        said: list[str] = []
+        for where, one, model in (
+            ("of here, on the server", log, there),
+            ("of the server, here", self._folder / "session.jsonl", here),
+        ):
+            report = replay_log(one, plugins, model=model)
+            assert report.ok and report.updates, report
+            said.append(
+                f"{where}: {report.updates} updates, advantages to {report.nats:.1e} nats, divergence above "
+                f"the real one by {report.metric:.1e}"
+            )
+        return "; ".join(said)
 
     def _row(self, teacher: tuple[int, ...]) -> Example:
         return Example(
@@ -260,9 +237,11 @@ def main() -> None:
         model = given.model or store.resolve("smollm2-135m").folder
         if given.layers:
             model = cut(model, given.layers, folder / "model")
+            teach(model)
         server = None
         if given.url is None:
-            server = serve(install(given.env.resolve()), model, folder, given.port)
+            server = Server(install(given.env.resolve()), model, folder, given.port)
+            server.start()
         check = Check(given.url or f"http://127.0.0.1:{given.port}", model, folder)
         try:
             check.step("a policy on the server", check.build)
@@ -270,11 +249,11 @@ def main() -> None:
             check.step("no feedback, no advantage", check.no_advantage)
             check.step("learned; restored; learned again", check.learned)
             check.step("resumed from the server's checkpoint", check.resumed)
-            if not given.layers:
-                check.step("deny, learn, retry, resume, replay", check.session)
+            check.step("deny, learn, retry, resume, replay", check.session)
+            check.step("a local log there, and its log here", check.across)
         finally:
             if server is not None:
-                os.killpg(server.pid, 15)
+                server.stop()
     sys.exit(bool(check.failed))
 
 

@@ -6,9 +6,11 @@ SkyRL starts its engine through `uv run`; here this file starts itself again, wi
 """
 
 import argparse
+import contextlib
 import json
 import os
 import runpy
+import signal
 import sys
 import typing
 
@@ -17,6 +19,44 @@ import typing_extensions
 typing.TypedDict = typing_extensions.TypedDict  # pydantic asks for that one on Python 3.11
 
 SETTINGS = {"max_lora_adapters": 24, "max_lora_rank": 8, "train_micro_batch_size": 1}
+
+
+QUIET = ("healthz", "session_heartbeat", "retrieve_future", "telemetry")
+"""Requests that come whenever they like, and are not counted."""
+
+
+class Doomed:
+    """Ends all of this by SIGKILL at one request, if it is told to: /die/AT/HOW; /requests lists them.
+
+    HOW: `comes`, before anything was done, or `done`, when all was done and only the answer is lost.
+    """
+
+    def __init__(self, shim):
+        self.shim, self.at, self.how, self.paths = shim, 0, "comes", []
+
+    async def __call__(self, scope, receive, send):
+        parts = scope["path"].strip("/").split("/") if scope["type"] == "http" else []
+        if parts[:1] == ["die"]:
+            self.at, self.how, self.paths = int(parts[1]), parts[2], []
+            return await self.shim._reply(send, 200, b"{}")
+        if parts == ["requests"]:
+            return await self.shim._reply(send, 200, json.dumps(self.paths).encode())
+        if not parts or parts[-1] in QUIET:
+            return await self.shim(scope, receive, send)
+        self.paths.append(parts[-1])
+        if len(self.paths) != self.at:
+            return await self.shim(scope, receive, send)
+        if self.how == "done":
+            said = []
+
+            async def heard(message):
+                said.append(message.get("body", b""))
+
+            await self.shim(scope, receive, heard)
+            with contextlib.suppress(ValueError, KeyError):
+                future = json.loads(b"".join(said))["request_id"]
+                await self.shim._call("POST", "/api/v1/retrieve_future", {"request_id": future})
+        os.killpg(0, signal.SIGKILL)
 
 
 def engine() -> None:
@@ -48,7 +88,7 @@ def serve() -> None:
         database_url=f"sqlite:///{given.root}/tinker.db",
         session_timeout_sec=-1,
     )
-    uvicorn.run(WireShim(api.app), host="127.0.0.1", port=given.port, log_level="warning")
+    uvicorn.run(Doomed(WireShim(api.app)), host="127.0.0.1", port=given.port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,10 @@ ANCHORS = SITUATIONS
 """Held on to, where no correction is about them."""
 
 NAMED = 10
-"""How many tokens a completion has at most: a call, up to its tool's name."""
+"""How many tokens a completion has, most often at most: a call, up to its tool's name."""
+
+NAME = 3
+"""How many it has at least after the first one of the name, however long the call's beginning is."""
 
 
 def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Policy) -> list[Example]:
@@ -36,6 +39,7 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
     """
     drawn = _drawn_before(transcript)
     begun = _begun(turn, policy)
+    most = max(NAMED, len(begun) + NAME)
     rows: list[Example] = []
     parts: tuple[tuple[Part, Sequence[Situation]], ...] = (
         ("anchor", ANCHORS),
@@ -47,7 +51,7 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
             completion = drawn.get(ids) or (begun if part == "anchor" else ())
             if not completion:
                 completion = policy.demonstrate(
-                    ids, ids, turn.grammar, teacher="base", guidance=1.0, max_tokens=NAMED
+                    ids, ids, turn.grammar, teacher="base", guidance=1.0, max_tokens=most
                 ).token_ids
             rows.append(
                 Example(
@@ -74,7 +78,8 @@ def _begun(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
     if turn.grammar is None or grammar is None:
         return ()
     ids = policy.render(messages(turn, Situation("")), turn.tools)
-    call = policy.demonstrate(ids, ids, grammar, teacher="base", guidance=1.0, max_tokens=NAMED).token_ids
+    most = 2 * NAMED  # some tokenizers spell `<tool_call>` in five tokens
+    call = policy.demonstrate(ids, ids, grammar, teacher="base", guidance=1.0, max_tokens=most).token_ids
     name = turn.tools[0].name
     before = policy.format_call(Call(tool=name, arguments={})).index(name)
     pieces = policy.pieces(call)

@@ -29,14 +29,18 @@ class Codec:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        # None: a tokenizer in Python, as Kimi's is; its own `encode` would add tokens.
-        self._backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
+        self._backend: Tokenizer = tokenizer.backend_tokenizer
         added: dict[int, Any] = tokenizer.added_tokens_decoder
         # Runs of spaces that some tokenizers add are text like any other, and one character has no inside.
         self.control = {t.content: i for i, t in added.items() if len(t.content) > 1 and t.content.strip()}
         either = "|".join(re.escape(text) for text in sorted(self.control, key=len, reverse=True))
         self._starts = re.compile(f"(?=(?:{either}))(.)", re.DOTALL) if either else None
         self._controls = re.compile(f"({either})") if either else None
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are, added ones included."""
+        return len(self._tokenizer)
 
     def guard(self, text: str) -> str:
         """`text` for use inside a prompt: it will be encoded as ordinary text, whatever it spells."""
@@ -47,20 +51,12 @@ class Codec:
         """Token ids of text that may be guarded in part; a control string that is not is its token."""
         ids: list[int] = []
         for piece in text.split(MARK):
-            if self._backend is not None:
-                ids += self._backend.encode(piece, add_special_tokens=False).ids
-            elif piece:
-                ids += self._tokenizer.convert_tokens_to_ids(self._tokenizer.tokenize(piece))
+            ids += self._backend.encode(piece, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens included."""
-        if self._backend is not None:
-            return self._backend.decode(list(ids), skip_special_tokens=False)
-        text: str = self._tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text
+        return self._backend.decode(list(ids), skip_special_tokens=False)
 
     def literally(self, text: str) -> str:
         """A Lark expression for `text` (llguidance's dialect): control strings in it as their tokens."""

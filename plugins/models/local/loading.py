@@ -31,7 +31,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     emulates shorter types, and bfloat16 on a GPU. threads: of torch; None leaves its choice. context: tokens
     of a prompt and its completion, at most what the model was made for. cache: the folder of installed
     models; None is the platform's usual place. rank to upper: the adapter's, see `AdapterSpec`. tool_list:
-    how the model is told of its tools: docs/models.md.
+    how the model is told of its tools: docs/models.md. opening: turns begin as a call and are free after
+    that, as on a Tinker server, instead of under a grammar of the tools' schemas.
     """
 
     device: str = "auto"
@@ -46,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     upper: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
     cache: str | None = None
     tool_list: ToolList = "auto"
+    opening: bool = False
 
     @property
     def adapter(self) -> AdapterSpec:

@@ -25,6 +25,7 @@ from continualcode.core.data import (
 )
 from continualcode.core.errors import UsageError
 from continualcode.core.protocols import Progress
+from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import loading, saved, store
 from continualcode.plugins.models.local.adapter import Adapter
@@ -54,6 +55,7 @@ class LocalPolicy:
         parameters = int(model.num_parameters())
         self._language = Language(tokenizer, tool_list=given.tool_list, parameters=parameters)
         self._codec = codec = self._language.codec
+        self._opens = given.opening
         vocabulary = int(model.get_input_embeddings().num_embeddings)
         self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)
         self._adapter = Adapter(model, given.adapter, self._language.header)
@@ -105,6 +107,8 @@ class LocalPolicy:
 
     def grammar(self, tools: Sequence[ToolSpec]) -> str | None:
         """The grammar of one turn. Raises UsageError naming the tool whose schema cannot be enforced."""
+        if self._opens:
+            return opening.grammar(self._language, tools)
         grammar = self._language.grammar(tools)
         if grammar is not None and (fault := self._constraint.fault(grammar)) is not None:
             for tool in tools:

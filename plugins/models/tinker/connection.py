@@ -28,6 +28,8 @@ CONSOLE = "https://tinker-console.thinkingmachines.ai"
 PROBE = 3.0
 """Seconds within which the server gives a sign of life, each time that it is asked."""
 
+GO_ON = "Nothing is lost: when it is back, go on with cc run --resume"
+
 STEP = 0.05
 """Seconds between two looks at a request that is under way."""
 
@@ -57,6 +59,7 @@ class Connection:
         self._gone_after = gone_after
         self._key = key_for(self.url)
         self._heard = Heard()
+        self._gone = False
         self._service: Any = None
         atexit.register(self.close, "failed")  # whatever happens on the way to a session
         if (why := sign_of_life(self.url)) is not None:
@@ -84,6 +87,9 @@ class Connection:
         Raises Refused or ModelUnavailable: at once where the server says so, within `gone_after` and `PROBE`
         seconds where it is gone, after `timeout` otherwise. Raises Interrupted once `cancelled` is set.
         """
+        if self._gone and (why := sign_of_life(self.url)) is not None:  # not waited for a second time
+            raise Gone(f"{self.url} is still gone ({why}), and it was to {what}. {GO_ON}")
+        self._gone = False
         request = Request(submit)
         self._heard.last = ""
         self._heard.unpaid = ""
@@ -101,10 +107,9 @@ class Connection:
                         f"account's billing ({CONSOLE}), then go on with cc run --resume; {what}"
                     )
                 if now - seen > self._gone_after:
-                    raise Gone(
-                        f"{self.url} is gone: no sign of it for {now - seen:.0f} s, while it was to {what}. "
-                        "Nothing is lost: when it is back, go on with cc run --resume"
-                    )
+                    self._gone = True
+                    silent = f"no sign of it for {now - seen:.0f} s, while it was to {what}"
+                    raise Gone(f"{self.url} is gone: {silent}. {GO_ON}")
                 if now - began > self._timeout:
                     said = f"; it said: {self._heard.last}" if self._heard.last else ""
                     raise Gone(

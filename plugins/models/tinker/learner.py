@@ -115,7 +115,10 @@ class Learner:
                 f"{who(example)}: a guided teacher (trainer.guidance {example.guidance:g}) needs whole "
                 "distributions, which a Tinker server does not tell; train with trainer.guidance=1"
             )
-        forced = self._speech.forced(example.grammar, ids)
+        try:
+            forced = self._speech.forced(example.grammar, ids)
+        except UpdateError as error:
+            raise UpdateError(f"{who(example)}: {error}") from None
         # What a grammar left no choice in was logged as certain, by the local model as well.
         return tuple(t for t in range(forced, len(ids)) if not own or own[t] != 0.0)
 

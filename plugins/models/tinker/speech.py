@@ -5,8 +5,8 @@ from typing import Any
 
 from continualcode.core.data import Sample, StopReason, ToolSpec
 from continualcode.core.errors import UpdateError
+from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.families import Language, ToolList
-from continualcode.plugins.models.tinker import opening
 
 
 class Speech:
@@ -30,8 +30,17 @@ class Speech:
         return [*prompt_ids, *head], len(head)
 
     def forced(self, grammar: str | None, completion_ids: Sequence[int]) -> int:
-        """How many tokens of a completion were given to it. Raises UpdateError where it does not begin so."""
+        """How many tokens of a completion were given to it.
+
+        Raises UpdateError where it does not begin so, or was drawn among what a grammar allowed.
+        """
         head = self._head(grammar)
+        if grammar is not None and not head:
+            raise UpdateError(
+                "it was drawn under a grammar, and a Tinker server masks no tokens: its scores would be of "
+                "other choices. A local model that begins its turns as a server does draws under none "
+                "(--set model.opening=true); or give what was said again: cc replay LOG --model NAME"
+            )
         given = list(completion_ids[: len(head)])
         if given != head[: len(given)]:
             raise UpdateError("the completion does not begin as its grammar says")

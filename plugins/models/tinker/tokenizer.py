@@ -10,6 +10,11 @@ from transformers import AutoTokenizer
 from continualcode.core.errors import ModelUnavailable
 from continualcode.plugins.models import identity
 
+ASIDE = (
+    "as Kimi's is, and is not run here. Give a folder with a tokenizer.json of the same tokens and the "
+    "model's chat template: --set model.tokenizer=FOLDER"
+)
+
 
 def load(name: str) -> Any:
     """The tokenizer in a folder or of a Hugging Face id. Raises ModelUnavailable where there is none."""
@@ -17,10 +22,12 @@ def load(name: str) -> Any:
     noisy = logging.getLogger("transformers")
     level, noisy.disabled = noisy.disabled, True
     try:
-        tokenizer = loader.from_pretrained(
-            str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-        )
+        folder = Path(name).expanduser()
+        # Said, as transformers asks at the terminal else whether a stranger's code shall run.
+        tokenizer = loader.from_pretrained(str(folder) if folder.is_dir() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelUnavailable(f"{name}: its tokenizer is a Python program, {ASIDE}") from error
         first = (str(error) or repr(error)).splitlines()[0]
         raise ModelUnavailable(
             f"no tokenizer for {name}: {first}. Text is made into tokens here, so it is needed here: give a "
@@ -29,7 +36,7 @@ def load(name: str) -> Any:
     finally:
         noisy.disabled = level
     if not getattr(tokenizer, "is_fast", False):
-        raise ModelUnavailable(f"{name}: its tokenizer has no tokenizer.json, which is needed here")
+        raise ModelUnavailable(f"{name}: its tokenizer is a Python program, {ASIDE}")
     return tokenizer
 
 

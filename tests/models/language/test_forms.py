@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from continualcode.core.data import Call, Message, Sample, ToolSpec
 from continualcode.core.errors import ConfigError
 from continualcode.core.schema import flat_schema
+from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.calls import Found, read
 from continualcode.plugins.models.language.families import FORMS, SMALL, Form, Language
 from continualcode.plugins.models.local.constraint import Constraint
-from continualcode.plugins.models.tinker import opening
 
 NAMES = ("hermes", "qwen-xml", "llama3", "deepseek", "deepseek-r1", "kimi", "harmony")
 CALL = Call(tool="read", arguments={"path": "a.py"})

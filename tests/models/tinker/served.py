@@ -1,16 +1,15 @@
 """A small server that speaks Tinker's wire API on loopback: what the plugin is tested against.
 
-Real HTTP, through the real SDK. The model is real too, and small: the logits after tokens x are
-(E[x_n] + 4 m) W + D[x_n], m a running mean of E[x]; D is trained, with exact gradients of cross entropy and
-importance sampling and an Adam of its own. What it samples can be scripted (`say`), faults come by path.
+Real HTTP, through the real SDK. The model is real too, and small (`arithmetic`), with exact gradients of
+cross entropy and importance sampling and an Adam of its own. What it samples can be scripted (`say`), faults
+come by path; a client's request of one number is done once, however often it comes.
 Saved states are files in `folder`, so a server that was killed still has them when it is started again.
 
-    python served.py --port 8500 --folder STATES --tokenizer FOLDER
+    python -m tests.models.tinker.served --port 8500 --folder STATES --tokenizer FOLDER
 """
 
 import argparse
 import base64
-import copy
 import importlib
 import json
 import os
@@ -18,29 +17,19 @@ import pickle
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from tests.models.tinker.arithmetic import Model, State
+
 pb: Any = importlib.import_module("tinker.proto.tinker_public_pb2")
 
 NAME = "tiny/model"
-
-
-@dataclass
-class State:
-    """A trained table and its Adam: everything that training moves."""
-
-    table: Any
-    first: Any
-    second: Any
-    steps: int = 0
-
-    def copy(self) -> "State":
-        return copy.deepcopy(self)
 
 
 @dataclass
@@ -55,36 +44,6 @@ class Fault:
     detail: str = "made to fail"
     after: bool = False
     hang: float = 0.0
-
-
-@dataclass
-class Model:
-    """The arithmetic: `vocabulary` tokens, 8 features."""
-
-    vocabulary: int
-    seed: int = 7
-    embed: Any = field(init=False)
-    out: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        random = np.random.default_rng(self.seed)
-        self.embed = random.normal(size=(self.vocabulary, 8))
-        self.out = random.normal(size=(8, self.vocabulary))
-
-    def untrained(self) -> State:
-        shape = (self.vocabulary, self.vocabulary)
-        return State(np.zeros(shape), np.zeros(shape), np.zeros(shape))
-
-    def logprobs(self, ids: Any, state: State, last: int = 0) -> Any:
-        """Of the next token after each of `ids`, or of the `last` of them: [n, V]."""
-        ids = np.asarray(ids)[-300:] if last else np.asarray(ids)
-        rows = self.embed[ids]
-        ages = np.arange(len(ids))[:, None] - np.arange(len(ids))
-        lately = np.where((ages >= 0) & (ages < 250), 0.03 * 0.97 ** np.abs(ages), 0.0) @ rows
-        rows, lately, ids = rows[-last:], lately[-last:], ids[-last:]
-        logits = (rows + 4.0 * lately) @ self.out + state.table[ids]
-        logits -= logits.max(-1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
 class Served:
@@ -107,6 +66,9 @@ class Served:
         self._gradients: dict[str, Any] = {}
         self._samplers: dict[str, tuple[Model, State]] = {}
         self._futures: dict[str, tuple[bool, bytes]] = {}
+        self._promised: dict[
+            Any, tuple[int, bytes, bool]
+        ] = {}  # by client and number: a request is done once
         self._sessions = 0
         self._lock = threading.RLock()
         self._http: ThreadingHTTPServer | None = None
@@ -136,14 +98,14 @@ class Served:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def stop(self) -> None:
-        """Serve no more; whoever is connected is cut off."""
+        """Serve no more."""
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
             self._http = None
 
     def say(self, ids: list[int]) -> None:
-        """What the next sample that is not a demonstration of nothing says."""
+        """What the next sample says."""
         self.script.append(ids)
 
     def answer(self, http: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -188,7 +150,8 @@ class Served:
             if path == "forward_backward":
                 request = pb.ForwardBackwardRequest()
                 request.ParseFromString(body)
-                return self._promise(self._pass(request), proto=True)
+                key = request.model_id, request.seq_id
+                return self._once(key, lambda: self._promise(self._pass(request), proto=True))
             given: dict[str, Any] = json.loads(body) if body else {}
             if path == "retrieve_future":
                 proto, content = self._futures[given["request_id"]]
@@ -201,10 +164,16 @@ class Served:
             known: Any = getattr(self, f"_{path.replace('/', '_')}", None)
             if known is None:
                 raise KeyError(path)
-            answer: Any = known(given)
+            answer = self._once((given.get("model_id"), given.get("seq_id")), lambda: known(given))
             if isinstance(answer, tuple):
                 return cast("tuple[int, bytes, bool]", answer)
             return 200, json.dumps(answer).encode(), False
+
+    def _once(self, key: tuple[Any, Any], do: Callable[[], Any]) -> Any:
+        """A client's request of that number is done once, however often it comes."""
+        if None in key or key not in self._promised:
+            self._promised[key] = do()
+        return self._promised[key]
 
     def _promise(self, result: Any, *, proto: bool = False, **extra: Any) -> tuple[int, bytes, bool]:
         request = f"request-{len(self._futures)}"
@@ -215,14 +184,11 @@ class Served:
     def _client_config(self, given: Any) -> Any:
         return {}
 
-    _client_dynamic_config = _client_config
+    _client_dynamic_config = _session_heartbeat = _client_config
 
     def _create_session(self, given: Any) -> Any:
         self._sessions += 1
         return {"type": "create_session", "session_id": f"session-{os.getpid()}-{self._sessions}"}
-
-    def _session_heartbeat(self, given: Any) -> Any:
-        return {"type": "session_heartbeat"}
 
     def _get_server_capabilities(self, given: Any) -> Any:
         names = [self.name, *self.others]

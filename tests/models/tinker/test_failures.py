@@ -87,6 +87,16 @@ def test_a_server_that_is_down_is_said_to_be_within_seconds(tokenizer: Path) -> 
     assert time.monotonic() - clock < 15
 
 
+def test_a_tokenizer_that_is_a_program_is_not_run_and_what_to_do_is_said(tmp_path: Path) -> None:
+    (tmp_path / "tiktoken.model").write_text("IQ== 0\nIg== 1\n")
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "TikToken", "auto_map": {"AutoTokenizer": ["tokenization.TikToken", null]}}'
+    )
+    (tmp_path / "tokenization.py").write_text("raise SystemExit('it was run')\n")
+    with pytest.raises(ModelUnavailable, match=r"is a Python program.*model\.tokenizer=FOLDER"):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("path", "status", "says_so"),
     [
@@ -176,6 +186,55 @@ def test_a_step_that_fails_leaves_the_weights_before_it(
     made.restore(kept)
     assert made.weights() == weights
     assert made.step(batch, stop_below=float("inf")) == before
+
+
+@pytest.mark.parametrize("path", ["optim_step", "forward_backward"])
+def test_an_answer_that_is_lost_on_the_way_is_asked_for_again_and_nothing_trained_twice(
+    policy: MakePolicy, served: Served, path: str
+) -> None:
+    made = policy(distributions=False)
+    ids = prompt(made)
+    batch = made.prepare([row(ids, (5, 6, 7), ids[:-3])], Objective(divergence="sampled"), Optimiser(lr=0.02))
+    start = made.snapshot()
+    made.step(batch, stop_below=0.0)
+    once = made.step(batch, stop_below=float("inf"))
+    made.restore(start)
+    served.faults[path] = Fault(times=1, after=True)  # done, and then the connection is cut
+    made.step(batch, stop_below=0.0)
+    assert served.faults[path].times == 0
+    assert made.step(batch, stop_below=float("inf")) == once
+
+
+@pytest.mark.parametrize(
+    ("fault", "says_so"),
+    [
+        (Fault(times=99, status=429, detail="slow down"), "did not sample within 2 s"),
+        (Fault(times=99, hang=30.0), "did not sample within 2 s"),
+        (Fault(times=99, status=402), "payment required"),
+    ],
+    ids=["429", "silence", "402"],
+)
+def test_what_a_server_does_not_do_is_said_in_time(
+    policy: MakePolicy, served: Served, fault: Fault, says_so: str
+) -> None:
+    made = policy(distributions=False, timeout=2.0)
+    made.sample(prompt(made), None, SamplingParams(max_tokens=2))
+    served.faults["asample"] = fault
+    clock = time.monotonic()
+    with pytest.raises(ModelUnavailable, match=says_so):
+        made.sample(prompt(made), None, SamplingParams(max_tokens=2))
+    assert time.monotonic() - clock < 15
+
+
+def test_a_server_that_is_gone_is_not_waited_for_twice(policy: MakePolicy, served: Served) -> None:
+    made = policy(distributions=False, gone_after=3.0)
+    served.stop()
+    with pytest.raises(ModelUnavailable, match="no sign of it for 3 s"):
+        made.sample(prompt(made), None, SamplingParams(max_tokens=2))
+    clock = time.monotonic()
+    with pytest.raises(ModelUnavailable, match="is still gone"):
+        made.sample(prompt(made), None, SamplingParams(max_tokens=2))
+    assert time.monotonic() - clock < 1
 
 
 def test_waiting_for_a_sample_can_be_cut_short(policy: MakePolicy, served: Served) -> None:
@@ -293,9 +352,10 @@ class Killable:
         said.write_text(json.dumps([spoken(self._speech, call) for call in script]))
         size = len(self._tokenizer)
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("served.py")), "--port", str(self._port)]
+            [sys.executable, "-m", "tests.models.tinker.served", "--port", str(self._port)]
             + ["--folder", str(self._folder / "states"), "--vocabulary", str(size)]
-            + ["--die-at", str(die_at), "--script", str(said)]
+            + ["--die-at", str(die_at), "--script", str(said)],
+            cwd=Path(__file__).parents[3],
         )
         threading.Thread(target=self._wait, args=(self.process,), daemon=True).start()
         while sign_of_life(self.url) is not None:

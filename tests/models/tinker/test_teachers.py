@@ -13,8 +13,9 @@ from continualcode.core.plugins import Plugins
 from continualcode.core.replay import replay_log
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedUI
+from tests.models.tinker.arithmetic import Model
 from tests.models.tinker.conftest import MakePolicy, Open, says
-from tests.models.tinker.served import Model, Served
+from tests.models.tinker.served import Served
 
 BASH = Call(tool="bash", arguments={"command": "ls"})
 READ = Call(tool="read", arguments={"path": "."})
