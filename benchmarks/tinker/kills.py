@@ -15,10 +15,13 @@ tolerance), and each correction has been learned from in one update as its own.
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from continualcode.core.events import (
     CorrectionGiven,
     PromptSubmitted,
     UpdateApplied,
+    UpdateFailed,
     UpdateStarted,
     event_registry,
 )
@@ -52,6 +56,7 @@ class Sessions:
 
     def __init__(self, server: Server, model: Path, folder: Path) -> None:
         self.server, self._folder = server, folder
+        self.said: list[tuple[float, str]] = []
         self._config = Config(
             model={
                 "name": f"tinker:{model}",
@@ -81,11 +86,11 @@ class Sessions:
             if asked < last:
                 self._sitting(log, PROMPTS[max(first, asked) : last])
 
-    def _sitting(self, log: Path, prompts: Any) -> None:
+    def _sitting(self, log: Path, prompts: Sequence[str]) -> None:
         work = log.with_suffix("")
         work.mkdir(exist_ok=True)
         (work / "calc.py").write_text("def add(a, b):\n    return a - b\n")
-        ui = ScriptedUI(prompts, [DENY for _ in prompts])
+        ui = Heard(self.said, prompts, [DENY for _ in prompts])
         session = open_session(
             self._config, self._plugins(), workspace=work, log=log, ui=ui, resume=log.exists()
         )
@@ -120,25 +125,63 @@ class Sessions:
         off = max(report.nats, report.metric)
         return f"{len(given)} corrections, {report.updates} updates, replayed within {off:.0e} nats"
 
-    def killed(self, at: int, how: str) -> dict[str, Any]:
-        """One session that loses its server; what came of it."""
-        log = self._folder / f"{at}-{how}.jsonl"
-        self.server.die(at, how)
-        said, late, clock = "", 0.0, time.monotonic()
+    def until_killed(self, log: Path) -> list[tuple[float, str]]:
+        """As far as there is to go; the errors that were said, and when."""
         try:
             self.through(log)
         except ModelUnavailable as error:
-            said, late = str(error), time.monotonic()
+            self.said.append((time.monotonic(), str(error)))
+        return self.said
+
+    def killed(self, at: int, how: str) -> dict[str, Any]:
+        """One session that loses its server; what came of it."""
+        log, clock = self._folder / f"{at}-{how}.jsonl", time.monotonic()
+        self.server.die(at, how)
+        said = apart(lambda: self.until_killed(log))
         while self.server.died is None and time.monotonic() - clock < 60:
             time.sleep(0.1)
         assert self.server.died is not None, "it was not killed"
-        late = max(0.0, late - self.server.died)
+        late = [round(when - self.server.died, 1) for when, _ in said]
         self.server.start()
-        self.server.die(0, "never")
-        self.through(log)
-        result = {"at": at, "how": how, "late": round(late, 1), "said": said, "after": self.verified(log)}
-        assert not said or (self.server.url in said and late <= IN_TIME), result
+        after = apart(lambda: [self.through(log), self.verified(log)][1])
+        result = {"at": at, "how": how, "late": late, "said": [text for _, text in said], "after": after}
+        assert all(self.server.url in text for _, text in said) and max(late, default=0.0) <= IN_TIME, result
         return result
+
+
+class Heard(ScriptedUI):
+    """Notes what it is told of an update that failed, and when."""
+
+    def __init__(self, said: list[tuple[float, str]], *given: Any) -> None:
+        super().__init__(*given)
+        self._said = said
+
+    def event(self, record: Any, session: Any) -> None:
+        """Keep it."""
+        super().event(record, session)
+        if isinstance(record, UpdateFailed):
+            self._said.append((time.monotonic(), record.why))
+
+
+def apart(do: Callable[[], Any]) -> Any:
+    """`do` in a process of its own: what the SDK of one session still tries is no request of the next one."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+
+    def child() -> None:
+        try:
+            theirs.send((do(), ""))
+        except BaseException as error:
+            theirs.send((None, f"{type(error).__name__}: {error}"))
+        os._exit(0)
+
+    process = context.Process(target=child)
+    process.start()
+    answer, fault = ours.recv()
+    process.join()
+    if fault:
+        raise RuntimeError(fault)
+    return answer
 
 
 def main() -> None:
@@ -164,9 +207,11 @@ def main() -> None:
         try:
             sessions = Sessions(server, model, folder)
             server.die(0, "never")
-            sessions.through(folder / "whole.jsonl")
+            whole = folder / "whole.jsonl"
+            apart(lambda: sessions.through(whole))
             paths = server.requests()
-            print(f"unharmed: {len(paths)} requests; {sessions.verified(folder / 'whole.jsonl')}", flush=True)
+            after = apart(lambda: sessions.verified(whole))
+            print(f"unharmed: {len(paths)} requests; {after}", flush=True)
             print("  " + " ".join(f"{n}:{path}" for n, path in enumerate(paths, 1)), flush=True)
             chosen = range(1, given.points + 1) if given.at is None else map(int, given.at.split(","))
             for point in chosen:

@@ -115,7 +115,6 @@ def test_control_c_leaves_no_session_behind_on_the_server(
     served: Served, tokenizer: Path, tmp_path: Path, during: str
 ) -> None:
     """A process of its own, SIGINT in the middle of a request: it says so to the server, and ends."""
-    served.distributions = False
     url = served.start()
     speech = Speech(load(str(tokenizer)), opens=True)
     for call in (BASH, READ):
@@ -126,7 +125,7 @@ def test_control_c_leaves_no_session_behind_on_the_server(
         '[[prompt]]\ntext = "show the files"\n'
         '[[rule]]\nname = "r"\ncorrection = "Use read for that."\nviolates = { tool = "bash" }\n'
     )
-    sets = {"model.url": url, "model.tokenizer": tokenizer, "model.rank": 8}
+    sets = {"model.url": url, "model.tokenizer": tokenizer, "model.rank": 8, "model.distributions": "false"}
     sets |= {f"trainer.{key}": str(value).lower() for key, value in FEW.items() if key != "name"}
     command = [str(Path(sys.executable).with_name("continualcode")), "run", str(tmp_path / "work")]
     command += ["--model", f"tinker:{NAME}", "--log", str(tmp_path / "log.jsonl")]
@@ -144,7 +143,7 @@ def test_control_c_leaves_no_session_behind_on_the_server(
     finally:
         process.kill()
     assert time.monotonic() - clock < 10, said
-    assert served.finished and served.finished[-1] in ("interrupted", "success"), said
+    assert served.finished == ["success"], "the turn was stopped, and the session ended as it should"
     assert b"Traceback" not in said
 
 
