@@ -16,8 +16,8 @@ from continualcode.core.config import Config
 from continualcode.core.differing import Difference, Ingredient, Recipe, difference, make, recipe
 from continualcode.core.evaluation.cases import Cases, load_cases
 from continualcode.core.evaluation.measure import Figures, Ruler, Settings
+from continualcode.core.optional import Portable
 from continualcode.core.plugins import Plugins
-from continualcode.core.protocols import Portable
 from continualcode.core.replay import trainers_of
 from continualcode.core.store import WeightStore
 

@@ -138,8 +138,9 @@ def run(
     """
     from continualcode.cli.starting import Beginning, beginning, next_one
     from continualcode.core import engine
+    from continualcode.core.optional import EarlyUI
     from continualcode.core.plugins import Plugins
-    from continualcode.core.protocols import UI, EarlyUI
+    from continualcode.core.protocols import UI
     from continualcode.core.session import open_session
 
     if script and ui:

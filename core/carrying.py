@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from continualcode.core.curriculum import Attempt
 from continualcode.core.data import UpdatePlan
-from continualcode.core.protocols import Policy, Portable
+from continualcode.core.optional import Portable
+from continualcode.core.protocols import Policy
 from continualcode.core.replay import TrainerOf
 from continualcode.core.store import Known, WeightStore, first_key, next_key, now
 

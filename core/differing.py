@@ -15,8 +15,9 @@ from continualcode.core.curriculum import Attempt, Choice, Course, course, decid
 from continualcode.core.data import Data
 from continualcode.core.errors import CapabilityMissing, ReplayError, UsageError
 from continualcode.core.events import CorrectionGiven, UpdateApplied
+from continualcode.core.optional import Portable
 from continualcode.core.plugins import Plugins
-from continualcode.core.protocols import FeedbackType, Policy, Portable, Progress
+from continualcode.core.protocols import FeedbackType, Policy, Progress
 from continualcode.core.replay import TrainerOf
 from continualcode.core.retraining import Changes, retrained
 from continualcode.core.store import Known, WeightStore, first_key, lineage

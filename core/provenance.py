@@ -10,7 +10,8 @@ import msgspec
 
 from continualcode.core.curriculum import Course
 from continualcode.core.errors import CapabilityMissing, UsageError
-from continualcode.core.protocols import Policy, Portable
+from continualcode.core.optional import Portable
+from continualcode.core.protocols import Policy
 from continualcode.core.retelling import Retold
 from continualcode.core.retraining import Changes, Retrained
 
@@ -27,7 +28,7 @@ def hand_out(policy: Policy, folder: Path, manifest: dict[str, Any]) -> None:
     """Write the policy's weights and `manifest` into the new folder `folder`; all of it or nothing."""
     if not isinstance(policy, Portable):
         raise CapabilityMissing(
-            f"the policy {policy.model.name!r} cannot write its weights (core.protocols.Portable)"
+            f"the policy {policy.model.name!r} cannot write its weights (core.optional.Portable)"
         )
     refuse_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)

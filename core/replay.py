@@ -25,8 +25,9 @@ from continualcode.core.events import (
 )
 from continualcode.core.lineage import Lineage
 from continualcode.core.models import ELSEWHERE, elsewhere, on_server, require_able, require_same_model
+from continualcode.core.optional import Recalling
 from continualcode.core.plugins import Plugins
-from continualcode.core.protocols import FeedbackType, Policy, Progress, Recalling, Trainer
+from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
 from continualcode.core.transcript import Transcript
 from continualcode.core.undo_events import Rewound, UpdateReverted
 from continualcode.eventlog import Record, pack_u32, read, unpack_f32, unpack_u32
@@ -63,7 +64,7 @@ class ReplayReport(Data, frozen=True):
     `recorded` and `here` are both stacks, `stack` what differs between them: name → (logged, here). nats,
     metric: the largest of any update, as in `Divergence`; `other_steps`: how many took more or fewer steps.
     `tolerance` is what nats and metric may be where the bits of weights are not at hand
-    (`protocols.Recalling`), or are not asked for (`by_figures`); None where they are. `elsewhere`: one of the
+    (`optional.Recalling`), or are not asked for (`by_figures`); None where they are. `elsewhere`: one of the
     log and the policy is a server's, the other is not.
     """
 

@@ -47,7 +47,8 @@ from continualcode.core.events import (
     event_registry,
 )
 from continualcode.core.models import same_model
-from continualcode.core.protocols import Adaptive, Progress, Trainer
+from continualcode.core.optional import Adaptive
+from continualcode.core.protocols import Progress, Trainer
 from continualcode.core.replay import TrainerOf
 from continualcode.core.retraining import Changes, Weighing
 from continualcode.core.scenes import Scene, scenes

@@ -28,19 +28,9 @@ from continualcode.core.events import (
 )
 from continualcode.core.lineage import Lineage, Standing
 from continualcode.core.models import require_same_model
+from continualcode.core.optional import Adaptive, Recalling
 from continualcode.core.plugins import Plugins, Reply, failure
-from continualcode.core.protocols import (
-    UI,
-    Adaptive,
-    Command,
-    FeedbackType,
-    Policy,
-    Progress,
-    Recalling,
-    Sandbox,
-    Tool,
-    Trainer,
-)
+from continualcode.core.protocols import UI, Command, FeedbackType, Policy, Progress, Sandbox, Tool, Trainer
 from continualcode.core.replay import retrain, trainers_of
 from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.sandbox import chosen

@@ -18,7 +18,8 @@ import msgspec
 
 from continualcode.core.data import Data, UpdatePlan
 from continualcode.core.errors import UsageError
-from continualcode.core.protocols import Policy, Portable
+from continualcode.core.optional import Portable
+from continualcode.core.protocols import Policy
 
 EVERY = 5
 """Of the states on the way, each fifth is kept; from there, four updates have to be trained again at most."""

@@ -25,7 +25,8 @@ from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy, Trainer
 from continualcode.core.transcript import Transcript
-from continualcode.plugins.trainers.sdpo import NAME, Sdpo, SdpoSettings
+from continualcode.plugins.trainers.sdpo import NAME, Sdpo
+from continualcode.plugins.trainers.settings import SdpoSettings
 
 PLAIN: dict[str, Any] = {"rows": "sample", "guidance": 1.0, "anchors": 0.0, "rehearsal": 0.0, "gate": False}
 """Without what is ours."""

@@ -33,104 +33,34 @@ weights that it starts from.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from continualcode import hookimpl
 from continualcode.core.config import options as checked
 from continualcode.core.data import (
     Capability,
     Example,
-    Objective,
-    Optimiser,
     StepReport,
     UpdateOutcome,
     UpdatePlan,
 )
-from continualcode.core.errors import ConfigError, UpdateError
 from continualcode.core.events import CorrectionGiven
-from continualcode.core.protocols import Discerning, Policy, Trainer
+from continualcode.core.optional import Discerning
+from continualcode.core.protocols import Policy, Trainer
 from continualcode.core.replay import plan_of
-from continualcode.core.transcript import SampledTurn, Transcript
+from continualcode.core.transcript import Transcript
 from continualcode.plugins.trainers import suiting
 from continualcode.plugins.trainers.anchors import anchors, weighed
 from continualcode.plugins.trainers.attempts import attempts
 from continualcode.plugins.trainers.budget import Budget
-from continualcode.plugins.trainers.in_question import grammar_of, keeping, tools_in_question
+from continualcode.plugins.trainers.corrected import corrected
 from continualcode.plugins.trainers.rehearsal import rehearsed
+from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.siblings import PORTIONS, about, siblings
-from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
 
 NAME = "sdpo"
-
-
-class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[trainer]` in the configuration. See `Objective` and `Optimiser` for what they name.
-
-    rows: learn on the teacher's demonstration, on the rejected sample, or on both. demonstration_tokens: the
-    most that a demonstration has. anchors: the weight of what must stay, all of it together, where a
-    correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
-    siblings: on how many other situations, alike to the model, a correction is learned as well; 0: none.
-    in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
-    falls over `max_steps`.
-    guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
-
-    max_steps: the most steps on one update. divergence_floor: an update is over when no more than this is
-    left to learn, in nats: of the correction that is furthest off (of its completion with example_sum, else
-    of a token), and of what the anchors have moved. Going on fits the one prompt, and the mistake comes back
-    on others. divergence_target: stop as well when the divergence is this share of the first one.
-
-    kl_budget: an update may move what the anchors hold by no more than this, the mean KL from the base model
-    in nats an anchor: the step that would go beyond is taken back. None: as far as it goes.
-    reward_weight: what the policy gradient on the turn's attempts counts for beside the divergence (GRPO);
-    0: none.
-
-    gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
-    model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`).
-
-    max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
-    frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
-    """
-
-    rows: Literal["demonstration", "sample", "both"] = "demonstration"
-    siblings: Annotated[int, Meta(ge=0)] = 8
-    demonstration_tokens: Annotated[int, Meta(ge=1)] = 32
-    anchors: Annotated[float, Meta(ge=0.0)] = 3.0
-    rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
-    gate: bool = True
-    gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
-    gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
-    guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
-    divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
-    alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
-    top_k: Annotated[int, Meta(ge=1)] | None = None
-    ratio_clip: Annotated[float, Meta(gt=0.0)] = 2.0
-    aggregation: Literal["token_mean", "example_mean", "example_sum"] = "example_sum"
-    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion", "other"] = "base"
-    teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
-    frozen_teacher: str | None = None
-    lr: Annotated[float, Meta(gt=0.0)] = 7e-5
-    beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
-    beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95
-    eps: Annotated[float, Meta(gt=0.0)] = 1e-8
-    weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
-    grad_clip: Annotated[float, Meta(gt=0.0)] = 1.0
-    fresh: bool = True
-    whiten: Annotated[float, Meta(gt=0.0)] | None = 0.03
-    falling: bool = True
-    decisions: bool = True
-    sharpness: Annotated[float, Meta(gt=0.0)] = 2.0
-    slack: Annotated[float, Meta(ge=0.0)] = 0.02
-    in_turn: Annotated[int, Meta(ge=0)] = 16
-    max_steps: Annotated[int, Meta(ge=1)] = 10
-    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.1
-    kl_budget: Annotated[float, Meta(gt=0.0)] | None = None
-    reward_weight: Annotated[float, Meta(ge=0.0)] = 0.0
-    reward_clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
-    max_context: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Sdpo:
@@ -141,18 +71,8 @@ class Sdpo:
     def __init__(self, settings: SdpoSettings | None = None, given: Collection[str] = ()) -> None:
         """given: the settings that somebody chose; the others are the policy's to decide (`suited`)."""
         self._given = frozenset(given)
-        self.settings = chosen = settings or SdpoSettings()
-        if chosen.guidance != 1.0 and chosen.rows != "sample" and chosen.divergence == "reverse_kl":
-            raise ConfigError(
-                f"trainer.guidance {chosen.guidance} does not go with trainer.divergence reverse_kl: a "
-                "guided teacher rules tokens out, and KL(S‖T) is infinite there; allowed are guidance 1, or "
-                "forward_kl, jsd, sampled"
-            )
-        if chosen.kl_budget is not None and not chosen.anchors:
-            raise ConfigError(
-                f"trainer.kl_budget {chosen.kl_budget} is measured on the anchors, and trainer.anchors is 0: "
-                "set both, or neither"
-            )
+        self.settings = settings or SdpoSettings()
+        self.settings.refuse_contradictions()
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -173,29 +93,13 @@ class Sdpo:
     ) -> UpdatePlan:
         """The rows of each correction, of earlier ones, and of what must stay; raises UpdateError by name."""
         settings = self.settings
-        objective = Objective(
-            divergence=settings.divergence,
-            alpha=settings.alpha,
-            top_k=settings.top_k,
-            ratio_clip=settings.ratio_clip,
-            aggregation=settings.aggregation,
-            teacher=settings.teacher,
-            teacher_rate=settings.teacher_rate,
-            frozen_teacher=self._frozen(transcript, policy) if settings.teacher == "frozen" else None,
-            reward_weight=settings.reward_weight,
-            reward_clip=settings.reward_clip,
-            decisions=settings.decisions,
-            sharpness=settings.sharpness if settings.rows != "sample" else 1.0,
-            slack=settings.slack,
-            in_turn=settings.in_turn,
-        )
         examples: list[Example] = []
         discerning = policy if isinstance(policy, Discerning) and settings.siblings else None
         parts = PORTIONS + settings.siblings if discerning is not None else 0
         for number, correction in enumerate(corrections):
             told = _told(progress, number * (1 + parts), len(corrections) * (1 + parts))
             told(-1)
-            rows = self._rows(correction, transcript, policy)
+            rows = corrected(correction, transcript, policy, settings)
             examples += rows
             if discerning is not None and rows[-1].part == "demonstration":
                 turn = transcript.sampled(correction.sample)
@@ -208,21 +112,12 @@ class Sdpo:
             last = corrections[-1].sample
             turn = transcript.sampled(last)
             examples += weighed(anchors(turn, last, transcript, policy), taken, settings.anchors)
+        frozen = self._frozen(transcript, policy) if settings.teacher == "frozen" else None
         return UpdatePlan(
             trainer=NAME,
             settings=msgspec.to_builtins(settings),
-            objective=objective,
-            optimiser=Optimiser(
-                lr=settings.lr,
-                beta1=settings.beta1,
-                beta2=settings.beta2,
-                eps=settings.eps,
-                weight_decay=settings.weight_decay,
-                grad_clip=settings.grad_clip,
-                fresh=settings.fresh,
-                whiten=settings.whiten if settings.anchors else None,
-                over=settings.max_steps if settings.falling else 0,
-            ),
+            objective=settings.objective(frozen),
+            optimiser=settings.optimiser,
             examples=tuple(examples),
         )
 
@@ -272,73 +167,6 @@ class Sdpo:
                 "kept": report.kept,
             },
             rejected=_judged(settings, share, report) if steps else budget.unaffordable(report),
-        )
-
-    def _rows(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> list[Example]:
-        """The rejected sample, the demonstration that the teacher gives instead, or both."""
-        sample = self._example(correction, transcript, policy)
-        rows = [sample] if self.settings.rows != "demonstration" else []
-        if self.settings.rows != "sample":
-            rows.append(self._demonstration(sample, correction, transcript, policy))
-        return rows
-
-    def _demonstration(
-        self, sample: Example, correction: CorrectionGiven, transcript: Transcript, policy: Policy
-    ) -> Example:
-        """What the teacher would do instead, among the tools in question."""
-        settings, turn = self.settings, transcript.sampled(correction.sample)
-        imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
-        tools = keeping(tools_in_question(turn, correction), turn, correction)
-        grammar = grammar_of(tools, turn, policy)
-        neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
-        shown = policy.demonstrate(
-            sample.teacher_ids,
-            neutral,
-            grammar,
-            teacher="base" if imitated else settings.teacher,
-            guidance=settings.guidance,
-            max_tokens=settings.demonstration_tokens,
-        )
-        return msgspec.structs.replace(
-            sample,
-            part="demonstration",
-            completion_ids=shown.token_ids,
-            sampled_logprobs=(),
-            grammar=grammar,
-            guidance=1.0 if imitated else settings.guidance,
-            neutral_ids=() if imitated else neutral,
-            student_grammar=turn.grammar if self._among_all(grammar, turn, correction) else None,
-        )
-
-    def _among_all(self, grammar: str | None, turn: SampledTurn, correction: CorrectionGiven) -> bool:
-        """Whether the student is compared among all tools, where the teacher chose among those in question.
-
-        Not where one tool is in question: then the choice of tool is left as it is.
-        """
-        several = len(tools_in_question(turn, correction)) > 1
-        return several and grammar != turn.grammar and self.settings.divergence in ("forward_kl", "sampled")
-
-    def _example(self, correction: CorrectionGiven, transcript: Transcript, policy: Policy) -> Example:
-        turn = transcript.sampled(correction.sample)
-        slots = transcript.slots(correction)
-        if correction.solution is not None and not slots.solution:
-            slots = msgspec.structs.replace(slots, solution=policy.format_call(correction.solution))
-        context = policy.model.context
-        longest = max(len(turn.completion_ids), self.settings.demonstration_tokens)
-        room = min(context, self.settings.max_context or context) - longest
-        try:
-            teacher_ids = teacher_prompt(turn, slots, policy, room)
-        except UpdateError as error:
-            raise UpdateError(f"correction {correction.id}, sample {correction.sample}: {error}") from None
-        return Example(
-            correction=correction.id,
-            sample=correction.sample,
-            prompt_ids=turn.prompt_ids,
-            teacher_ids=teacher_ids,
-            completion_ids=turn.completion_ids,
-            sampled_logprobs=turn.logprobs,
-            temperature=turn.params.temperature,
-            grammar=turn.grammar,
         )
 
     def _frozen(self, transcript: Transcript, policy: Policy) -> str:

@@ -2,7 +2,7 @@
 
 Learned on one prompt alone a correction stays with that prompt: more steps fit its words, and the mistake
 comes back on others. So the base model says which of `SITUATIONS` are like the corrected prompt
-(`protocols.Discerning`), and they fall into three:
+(`optional.Discerning`), and they fall into three:
 
     siblings   the nearest. The teacher is shown the correction there too, and what it would do instead is
                learned, if it is a call of the same tool as on the corrected prompt
@@ -23,7 +23,8 @@ import msgspec
 
 from continualcode.core.data import Call, Example, Message
 from continualcode.core.events import CorrectionGiven
-from continualcode.core.protocols import Discerning, Policy
+from continualcode.core.optional import Discerning
+from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.in_question import tools_in_question
 from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from continualcode.core.data import Capability
+from continualcode.plugins.trainers.settings import SdpoSettings
 
 TOP_K = 20
 """Tokens a position where a policy tells the most probable ones only; Tinker's servers tell up to 20."""
@@ -26,8 +27,8 @@ TEACHERS: dict[str, Capability] = {
 }
 
 
-def needed(settings: Any) -> frozenset[Capability]:
-    """What `SdpoSettings` need: the teacher, and as much of the distributions as the objective looks at."""
+def needed(settings: SdpoSettings) -> frozenset[Capability]:
+    """What the settings need: the teacher, and as much of the distributions as the objective looks at."""
     looks_at: Capability = "full_distribution" if settings.top_k is None else "topk_distribution"
     if settings.divergence == "sampled" or settings.teacher == "completion":
         looks_at = "sampled_logprobs"  # a teacher without doubt is seen in one number a token

@@ -9,7 +9,8 @@ import pytest
 from continualcode.core.data import Example, Objective, Optimiser, UpdatePlan
 from continualcode.core.errors import ConfigError
 from continualcode.plugins.trainers.budget import spent
-from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings
+from continualcode.plugins.trainers.sdpo import Sdpo
+from continualcode.plugins.trainers.settings import SdpoSettings
 
 Build = Callable[..., Example]
 

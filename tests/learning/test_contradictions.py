@@ -15,7 +15,8 @@ import torch
 from continualcode.core.data import Example, Objective, Optimiser, Part, UpdatePlan
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.packing import Packed
-from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings
+from continualcode.plugins.trainers.sdpo import Sdpo
+from continualcode.plugins.trainers.settings import SdpoSettings
 
 Build = Callable[..., Example]
 TIMES = 200

@@ -22,7 +22,8 @@ from continualcode.eventlog import read
 from continualcode.plugins.models.local import objectives as o
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.learner import Learner
-from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings
+from continualcode.plugins.trainers.sdpo import Sdpo
+from continualcode.plugins.trainers.settings import SdpoSettings
 
 Build = Callable[..., Example]
 OTHER = (7, 12, 9, 2, 33)

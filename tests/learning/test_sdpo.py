@@ -18,7 +18,8 @@ from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.plugins.models.local.batch import Batch
 from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.trainers.in_question import grammar_of, tools_in_question
-from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings, make_trainer
+from continualcode.plugins.trainers.sdpo import Sdpo, make_trainer
+from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})

@@ -19,7 +19,8 @@ from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
 from continualcode.plugins.trainers.anchors import ANCHORS, PROBES
 from continualcode.plugins.trainers.rehearsal import rehearsed
-from continualcode.plugins.trainers.sdpo import Sdpo, SdpoSettings
+from continualcode.plugins.trainers.sdpo import Sdpo
+from continualcode.plugins.trainers.settings import SdpoSettings
 
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
 

@@ -275,7 +275,7 @@ class TinkerPolicy:
         return self._weights.snapshot().path or ""
 
     def recall(self, records: Iterable[Record], weights: Sequence[str]) -> int:
-        """Take the latest weights that the server still keeps; see `protocols.Recalling`."""
+        """Take the latest weights that the server still keeps; see `optional.Recalling`."""
         paths: dict[str, str] = {}
         moments: dict[str, str] = {}
         for record in records:

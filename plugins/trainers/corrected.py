@@ -1,0 +1,94 @@
+"""The rows of one correction on the prompt it was given on: what was rejected, and what is done instead."""
+
+import msgspec
+
+from continualcode.core.data import Example
+from continualcode.core.errors import UpdateError
+from continualcode.core.events import CorrectionGiven
+from continualcode.core.protocols import Policy
+from continualcode.core.transcript import SampledTurn, Transcript
+from continualcode.plugins.trainers.in_question import grammar_of, keeping, tools_in_question
+from continualcode.plugins.trainers.settings import SdpoSettings
+from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
+
+
+def corrected(
+    correction: CorrectionGiven, transcript: Transcript, policy: Policy, settings: SdpoSettings
+) -> list[Example]:
+    """The rejected sample, the demonstration that the teacher gives instead, or both; raises UpdateError."""
+    sample = _rejected(correction, transcript, policy, settings)
+    rows = [sample] if settings.rows != "demonstration" else []
+    if settings.rows != "sample":
+        rows.append(_demonstration(sample, correction, transcript, policy, settings))
+    return rows
+
+
+def _demonstration(
+    sample: Example,
+    correction: CorrectionGiven,
+    transcript: Transcript,
+    policy: Policy,
+    settings: SdpoSettings,
+) -> Example:
+    """What the teacher would do instead, among the tools in question."""
+    turn = transcript.sampled(correction.sample)
+    imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
+    tools = keeping(tools_in_question(turn, correction), turn, correction)
+    grammar = grammar_of(tools, turn, policy)
+    neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
+    shown = policy.demonstrate(
+        sample.teacher_ids,
+        neutral,
+        grammar,
+        teacher="base" if imitated else settings.teacher,
+        guidance=settings.guidance,
+        max_tokens=settings.demonstration_tokens,
+    )
+    return msgspec.structs.replace(
+        sample,
+        part="demonstration",
+        completion_ids=shown.token_ids,
+        sampled_logprobs=(),
+        grammar=grammar,
+        guidance=1.0 if imitated else settings.guidance,
+        neutral_ids=() if imitated else neutral,
+        student_grammar=turn.grammar if _among_all(grammar, turn, correction, settings) else None,
+    )
+
+
+def _among_all(
+    grammar: str | None, turn: SampledTurn, correction: CorrectionGiven, settings: SdpoSettings
+) -> bool:
+    """Whether the student is compared among all tools, where the teacher chose among those in question.
+
+    Not where one tool is in question: then the choice of tool is left as it is.
+    """
+    several = len(tools_in_question(turn, correction)) > 1
+    return several and grammar != turn.grammar and settings.divergence in ("forward_kl", "sampled")
+
+
+def _rejected(
+    correction: CorrectionGiven, transcript: Transcript, policy: Policy, settings: SdpoSettings
+) -> Example:
+    """The sample as it was drawn."""
+    turn = transcript.sampled(correction.sample)
+    slots = transcript.slots(correction)
+    if correction.solution is not None and not slots.solution:
+        slots = msgspec.structs.replace(slots, solution=policy.format_call(correction.solution))
+    context = policy.model.context
+    longest = max(len(turn.completion_ids), settings.demonstration_tokens)
+    room = min(context, settings.max_context or context) - longest
+    try:
+        teacher_ids = teacher_prompt(turn, slots, policy, room)
+    except UpdateError as error:
+        raise UpdateError(f"correction {correction.id}, sample {correction.sample}: {error}") from None
+    return Example(
+        correction=correction.id,
+        sample=correction.sample,
+        prompt_ids=turn.prompt_ids,
+        teacher_ids=teacher_ids,
+        completion_ids=turn.completion_ids,
+        sampled_logprobs=turn.logprobs,
+        temperature=turn.params.temperature,
+        grammar=turn.grammar,
+    )

@@ -1,0 +1,124 @@
+"""`[trainer]` of the trainer `sdpo`: what it asks of a policy, its objective and its optimiser."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from continualcode.core.data import Objective, Optimiser
+from continualcode.core.errors import ConfigError
+
+
+class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings; see `Objective` and `Optimiser` for what they name.
+
+    rows: learn on the teacher's demonstration, on the rejected sample, or on both. demonstration_tokens: the
+    most that a demonstration has. anchors: the weight of what must stay, all of it together, where a
+    correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
+    siblings: on how many other situations, alike to the model, a correction is learned as well; 0: none.
+    in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
+    falls over `max_steps`.
+    guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
+
+    max_steps: the most steps on one update. divergence_floor: an update is over when no more than this is
+    left to learn, in nats: of the correction that is furthest off (of its completion with example_sum, else
+    of a token), and of what the anchors have moved. Going on fits the one prompt, and the mistake comes back
+    on others. divergence_target: stop as well when the divergence is this share of the first one.
+
+    kl_budget: an update may move what the anchors hold by no more than this, the mean KL from the base model
+    in nats an anchor: the step that would go beyond is taken back. None: as far as it goes.
+    reward_weight: what the policy gradient on the turn's attempts counts for beside the divergence (GRPO);
+    0: none.
+
+    gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
+    model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`).
+
+    max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
+    frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
+    """
+
+    rows: Literal["demonstration", "sample", "both"] = "demonstration"
+    siblings: Annotated[int, Meta(ge=0)] = 8
+    demonstration_tokens: Annotated[int, Meta(ge=1)] = 32
+    anchors: Annotated[float, Meta(ge=0.0)] = 3.0
+    rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
+    gate: bool = True
+    gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
+    guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
+    alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    ratio_clip: Annotated[float, Meta(gt=0.0)] = 2.0
+    aggregation: Literal["token_mean", "example_mean", "example_sum"] = "example_sum"
+    teacher: Literal["live", "base", "frozen", "ema", "trust_region", "completion", "other"] = "base"
+    teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
+    frozen_teacher: str | None = None
+    lr: Annotated[float, Meta(gt=0.0)] = 7e-5
+    beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
+    beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95
+    eps: Annotated[float, Meta(gt=0.0)] = 1e-8
+    weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
+    grad_clip: Annotated[float, Meta(gt=0.0)] = 1.0
+    fresh: bool = True
+    whiten: Annotated[float, Meta(gt=0.0)] | None = 0.03
+    falling: bool = True
+    decisions: bool = True
+    sharpness: Annotated[float, Meta(gt=0.0)] = 2.0
+    slack: Annotated[float, Meta(ge=0.0)] = 0.02
+    in_turn: Annotated[int, Meta(ge=0)] = 16
+    max_steps: Annotated[int, Meta(ge=1)] = 10
+    divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.1
+    kl_budget: Annotated[float, Meta(gt=0.0)] | None = None
+    reward_weight: Annotated[float, Meta(ge=0.0)] = 0.0
+    reward_clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
+    max_context: Annotated[int, Meta(ge=1)] | None = None
+
+    def refuse_contradictions(self) -> None:
+        """Raise ConfigError where two settings do not go together."""
+        if self.guidance != 1.0 and self.rows != "sample" and self.divergence == "reverse_kl":
+            raise ConfigError(
+                f"trainer.guidance {self.guidance} does not go with trainer.divergence reverse_kl: a "
+                "guided teacher rules tokens out, and KL(S‖T) is infinite there; allowed are guidance 1, or "
+                "forward_kl, jsd, sampled"
+            )
+        if self.kl_budget is not None and not self.anchors:
+            raise ConfigError(
+                f"trainer.kl_budget {self.kl_budget} is measured on the anchors, and trainer.anchors is 0: "
+                "set both, or neither"
+            )
+
+    def objective(self, frozen_teacher: str | None) -> Objective:
+        """What an update minimises. frozen_teacher: the digest of its weights, where there is one."""
+        return Objective(
+            divergence=self.divergence,
+            alpha=self.alpha,
+            top_k=self.top_k,
+            ratio_clip=self.ratio_clip,
+            aggregation=self.aggregation,
+            teacher=self.teacher,
+            teacher_rate=self.teacher_rate,
+            frozen_teacher=frozen_teacher,
+            reward_weight=self.reward_weight,
+            reward_clip=self.reward_clip,
+            decisions=self.decisions,
+            sharpness=self.sharpness if self.rows != "sample" else 1.0,
+            slack=self.slack,
+            in_turn=self.in_turn,
+        )
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """How an update steps."""
+        return Optimiser(
+            lr=self.lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            grad_clip=self.grad_clip,
+            fresh=self.fresh,
+            whiten=self.whiten if self.anchors else None,
+            over=self.max_steps if self.falling else 0,
+        )
