@@ -16,6 +16,7 @@ from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
+from continualcode.plugins.models.local.drafts import Ahead
 from continualcode.plugins.models.local.prefix import Prefix, split
 
 
@@ -46,6 +47,8 @@ class Demonstrator:
         if guidance != 1.0:
             self._neutral.start(neutral_ids, split(self._adapter, neutral_ids, weights))
         walk = self._constraint.walk(grammar)
+        after_told = Ahead(self._told, teacher_ids, max_tokens)
+        after_neutral = Ahead(self._neutral, neutral_ids, max_tokens)
         ids: list[int] = []
         logprobs: list[float] = []
         while len(ids) < max_tokens and not walk.ended:
@@ -56,9 +59,9 @@ class Demonstrator:
                 logprobs.append(0.0)
             if forced:
                 continue
-            teacher = scores(self._told.logits([*teacher_ids, *ids])[0], allowed, 1.0)[None]
+            teacher = scores(after_told.logits([*teacher_ids, *ids]), allowed, 1.0)[None]
             if guidance != 1.0:
-                neutral = scores(self._neutral.logits([*neutral_ids, *ids])[0], allowed, 1.0)[None]
+                neutral = scores(after_neutral.logits([*neutral_ids, *ids]), allowed, 1.0)[None]
                 teacher = objectives.guided(teacher, neutral, guidance)
             token = int(teacher[0].argmax())
             walk.take(token)

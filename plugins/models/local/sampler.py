@@ -3,7 +3,8 @@
 A loop of our own, because the logprobs must be those of the distribution that was drawn from (the logits
 over the temperature, renormalised over what the grammar allowed), and because most tokens of a call are
 forced: they cost no draw, have logprob 0, and go through the model together with the next one that is
-drawn. Temperature 0 takes the most probable token and scores it at temperature 1.
+drawn. So do tokens that are likely to come next (`drafts`). Temperature 0 takes the most probable token and
+scores it at temperature 1.
 """
 
 import math
@@ -19,6 +20,7 @@ from continualcode.core.errors import UsageError
 from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
+from continualcode.plugins.models.local.drafts import Ahead
 from continualcode.plugins.models.local.prefix import Interrupted, Prefix, split
 
 BROKEN = "\ufffd"
@@ -53,7 +55,7 @@ class Sampler:
         """
         most, parts = min(params.max_tokens, self.room(prompt_ids)), split(self._adapter, prompt_ids, weights)
         generator = torch.Generator().manual_seed(params.seed)
-        walk = self._constraint.walk(grammar)
+        walk, ahead = self._constraint.walk(grammar), Ahead(self._prefix, prompt_ids, most)
         stream = Stream(self._codec, on_text)
         ids: list[int] = []
         logprobs: list[float] = []
@@ -68,9 +70,9 @@ class Sampler:
                     ids.append(token)
                     logprobs.append(0.0)
                 if not forced:
-                    logits = self._prefix.logits([*prompt_ids, *ids], cancelled=cancelled)
+                    logits = ahead.logits([*prompt_ids, *ids], cancelled)
                     prefilled = prefilled or time.perf_counter()
-                    token, logprob = draw(logits[0], allowed, params.temperature, generator)
+                    token, logprob = draw(logits, allowed, params.temperature, generator)
                     walk.take(token)
                     ids.append(token)
                     logprobs.append(logprob)

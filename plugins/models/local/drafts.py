@@ -1,0 +1,70 @@
+"""Several tokens in one forward pass: what the model may say next, taken from what it has before it.
+
+A coding agent repeats itself: a path, a line to be changed, a file that was read. So where the last tokens
+have stood in the sequence before, what followed them there is a *draft*. It goes through the model together
+with the token that has to go through anyway, which on a CPU costs little more than that one alone, as the
+weights are read from memory once. The scores after each of its tokens are those that would have been asked
+for one by one. Whoever draws asks for one position after the other, and where it says something else than
+the draft, the rest is dropped: no token is drawn from any other distribution than without drafts (prompt
+lookup decoding, Saxena 2023; the check is that of speculative decoding, Leviathan et al. 2023, with drafts
+that nobody draws).
+"""
+
+import threading
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from continualcode.plugins.models.local.prefix import Prefix, common
+
+ALIKE = 3
+"""How many last tokens must have stood there before, for what followed to be a draft."""
+
+LONGEST = 15
+"""How many tokens a draft has at most: the first is then one of 16, a size that kernels like."""
+
+
+class Ahead:
+    """Scores after a growing sequence, some of them computed ahead.
+
+    prompt: what it begins with. most: how many tokens come after that at most.
+    """
+
+    def __init__(self, prefix: Prefix, prompt: Sequence[int], most: int) -> None:
+        self._prefix = prefix
+        self._ids = list(prompt)
+        self._end = len(prompt) + most
+        self._seen: dict[tuple[int, ...], int] = {}
+        self._indexed = ALIKE - 1
+        self._scores: Tensor | None = None
+        self._from = 0
+        self._draft: list[int] = []
+        self._longest = LONGEST
+
+    def logits(self, ids: Sequence[int], cancelled: threading.Event | None = None) -> Tensor:
+        """Next-token logits [V] after `ids`, which go on from those of the last call. Raises Interrupted."""
+        self._ids += ids[len(self._ids) :]
+        place = len(self._ids) - self._from
+        if self._scores is not None and self._draft[:place] == self._ids[self._from :]:
+            return self._scores[place]
+        self._learn()
+        self._draft, self._from = self._next(), len(self._ids)
+        self._scores = self._prefix.logits(
+            [*self._ids, *self._draft], last=len(self._draft) + 1, cancelled=cancelled
+        )
+        return self._scores[0]
+
+    def _learn(self) -> None:
+        """A draft of which little was said makes the next ones shorter; one that was said, longer."""
+        if self._draft:
+            said = common(self._draft, self._ids[self._from :])
+            whole = said == len(self._draft)
+            self._longest = LONGEST if whole else max(1, min(LONGEST, 2 * said))
+
+    def _next(self) -> list[int]:
+        """What followed the last tokens where they stood last; empty: they did not."""
+        for end in range(self._indexed + 1, len(self._ids)):
+            self._seen[tuple(self._ids[end - ALIKE : end])] = end
+        self._indexed = max(self._indexed, len(self._ids) - 1)
+        at = self._seen.get(tuple(self._ids[-ALIKE:]))
+        return [] if at is None else self._ids[at:][: min(self._longest, self._end - len(self._ids) - 1)]

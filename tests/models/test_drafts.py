@@ -1,0 +1,88 @@
+"""Tokens said ahead: the scores that would have been asked for one by one, in fewer passes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from continualcode.core.data import SamplingParams
+from continualcode.plugins.models.local.drafts import ALIKE, LONGEST, Ahead
+from continualcode.plugins.models.local.pieces import BASE
+from continualcode.plugins.models.local.policy import LocalPolicy
+from continualcode.plugins.models.local.prefix import Split
+
+PROMPT = (30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 50, 30, 31, 32)
+
+
+class Counted:
+    """A prefix whose scores after a sequence are that sequence's length; it notes what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def logits(self, ids: Sequence[int], last: int = 1, cancelled: object = None) -> Tensor:
+        self.asked.append((len(ids), last))
+        return torch.arange(len(ids) - last + 1, len(ids) + 1, dtype=torch.float32)[:, None]
+
+
+def ahead(prompt: Sequence[int], most: int = 100) -> tuple[Ahead, Counted]:
+    counted = Counted()
+    untyped: Any = counted
+    return Ahead(untyped, prompt, most), counted
+
+
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=30),
+    st.lists(st.integers(0, 2), max_size=40),
+    st.booleans(),
+)
+def test_the_scores_are_those_after_the_sequence_that_was_asked_about(
+    prompt: list[int], said: list[int], by_twos: bool
+) -> None:
+    one, counted = ahead(prompt, len(said) + 1)
+    for count in range(0, len(said) + 1, 2 if by_twos else 1):
+        assert float(one.logits([*prompt, *said[:count]])) == len(prompt) + count
+    assert all(length <= len(prompt) + len(said) for length, _ in counted.asked), "nothing beyond the room"
+
+
+def test_what_is_said_again_takes_one_pass() -> None:
+    one, counted = ahead(PROMPT)
+    again = PROMPT[ALIKE:12]
+    for count in range(len(again) + 1):
+        one.logits([*PROMPT, *again[:count]])
+    assert len(counted.asked) == 1 and counted.asked[0][1] <= LONGEST + 1
+
+
+def test_a_draft_that_was_wrong_makes_the_next_ones_short_and_one_that_was_right_long() -> None:
+    one, counted = ahead((*PROMPT, *PROMPT))
+    begin = (*PROMPT, *PROMPT)
+    one.logits(begin)
+    assert counted.asked[-1][1] > 2
+    one.logits((*begin, 99))
+    assert counted.asked[-1][1] == 1, "nothing like it was there before"
+    one.logits((*begin, 99, 30, 31, 32))
+    assert counted.asked[-1][1] == 2, "a draft of one token, what followed them last"
+    one.logits((*begin, 99, 30, 31, 32, 99, 30, 31, 32))
+    assert counted.asked[-1][1] > 2
+
+
+def test_scores_are_those_of_a_pass_for_each_token(policy: LocalPolicy) -> None:
+    inside: Any = policy
+    prefix = inside._prefix
+    said = (*PROMPT[3:9], 60, 61, *PROMPT[:5])
+    prefix.start(PROMPT, Split(len(PROMPT) - 1, BASE, BASE))
+    one = Ahead(prefix, PROMPT, len(said) + 1)
+    together = [one.logits([*PROMPT, *said[:count]]).log_softmax(-1) for count in range(len(said))]
+    prefix.start(PROMPT, Split(len(PROMPT) - 1, BASE, BASE))
+    alone = [prefix.logits([*PROMPT, *said[:count]])[0].log_softmax(-1) for count in range(len(said))]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(together, alone, strict=True))
+
+
+def test_the_same_seed_draws_the_same_whatever_was_asked_before(policy: LocalPolicy) -> None:
+    params = SamplingParams(temperature=1.0, max_tokens=40, seed=5)
+    first = policy.sample(PROMPT, None, params)
+    policy.sample(PROMPT[::-1], None, params)
+    assert policy.sample(PROMPT, None, params).token_ids == first.token_ids
