@@ -148,8 +148,11 @@ ALL: frozenset[Capability] = frozenset(get_args(Capability))
     ("lacks", "choice"),
     [
         (set[Capability](), {}),
-        ({"full_distribution"}, {"top_k": 20, "sharpness": 1.0}),
-        ({"full_distribution", "topk_distribution"}, {"divergence": "sampled", "sharpness": 1.0}),
+        ({"full_distribution"}, {"top_k": 20, "sharpness": 1.0, "in_turn": 8}),
+        (
+            {"full_distribution", "topk_distribution"},
+            {"divergence": "sampled", "sharpness": 1.0, "in_turn": 8},
+        ),
         ({"whitening"}, {"whiten": None}),
         ({"guided_teacher"}, {"guidance": 1.0}),
         ({"demonstrations"}, {"rows": "sample", "anchors": 0.0}),
