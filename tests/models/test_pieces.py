@@ -126,7 +126,7 @@ def test_reading_stops_between_pieces_and_goes_on(policy: LocalPolicy) -> None:
     def stop(*_: object) -> None:
         cancelled.set()
 
-    hook = inside._adapter.model.get_input_embeddings().register_forward_hook(stop)
+    hook = inside._adapter.embedding.register_forward_hook(stop)
     with pytest.raises(Interrupted):
         stopped.start(PROMPT, READ, cancelled)
     hook.remove()

@@ -196,7 +196,7 @@ def test_forced_tokens_share_a_forward_pass(policy: LocalPolicy, tools: tuple[To
         nonlocal passes
         passes += 1
 
-    hook = parts(policy)._adapter.model.get_input_embeddings().register_forward_pre_hook(count)
+    hook = parts(policy)._adapter.embedding.register_forward_pre_hook(count)
     prompt, grammar, sample = drawn(policy, tools)
     hook.remove()
     masks = parts(policy)._constraint.masks(grammar, sample.token_ids)
@@ -225,7 +225,7 @@ def test_an_interrupt_in_the_middle_of_a_pass_leaves_what_was_kept_usable(
 ) -> None:
     policy = make_policy()
     calls = 0
-    cache = parts(policy)._prefix._buffer.cache
+    cache = parts(policy)._prefix._buffer
     update = cache.update
 
     def interrupt(keys: torch.Tensor, values: torch.Tensor, number: int) -> Any:

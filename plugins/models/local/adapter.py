@@ -10,17 +10,18 @@ untrained adapter depend on the machine and on whoever drew before.
 import hashlib
 import math
 import re
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from continualcode.core.data import AdapterSpec
-from continualcode.plugins.models.local.network import written
+from continualcode.core.errors import ConfigError
+from continualcode.plugins.models.local.bare import Bare, factor
+from continualcode.plugins.models.local.network import Memory, Written, written
 from continualcode.plugins.models.local.packing import Laid, Packed
 
 Factors: TypeAlias = dict[str, Tensor]
@@ -28,35 +29,84 @@ Factors: TypeAlias = dict[str, Tensor]
 
 
 class Adapter:
-    """A base model with one LoRA adapter. Takes `model` over: its linear layers are wrapped in place.
+    """A base model with one LoRA adapter. Takes `model` over: transformers' layers are wrapped in place.
 
     first: the first layer that the adapter is on; those before it are the base model's, whatever is learned.
     """
 
     def __init__(self, model: Any, spec: AdapterSpec, header: Sequence[int] = ()) -> None:
-        """`header`: the tokens that end every prompt of this model; the adapter acts from there on."""
+        """`model`: a `Bare` one, or one of transformers.
+
+        `header`: the tokens that end every prompt of this model; the adapter acts from there on.
+        """
         self.spec = spec
         self.header = tuple(header)
-        layers = int(model.config.num_hidden_layers)
+        self._layers = layers = int(model.config.num_hidden_layers)
         self.first = min(layers - 1, layers - math.ceil(layers * spec.upper))
-        config = LoraConfig(
-            r=spec.rank,
-            lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft divides by it and takes any number
-            target_modules=_linear(model, spec.targets, self.first) if self.first else spec.targets,
-            lora_dropout=0.0,
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
-        # peft draws an initialisation, which reset() replaces, and asks transformers a question in old words.
-        untyped: Any = torch.random
-        with untyped.fork_rng(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            self.model: PeftModel = get_peft_model(model, config)
-        self.model.eval()
-        self._written = written(self.model)
-        trainable = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
-        self._parameters = dict(sorted(trainable))
+        self._on = True
+        self._model: Any = None
+        self._bare = model if isinstance(model, Bare) else None
+        self._parameters: dict[str, torch.nn.Parameter] = {}
+        self._written: Written | None = None
+        if self._bare is None:
+            self._wrap(model)
+            self._written = written(self._model, lambda: self._on)
+        else:
+            self._begin(self._bare)
         self.reset()
+
+    def _begin(self, bare: Bare) -> None:
+        for name in _chosen(bare.linear(), self.spec.targets, self.first):
+            out, into = bare.tensors[f"{name}.weight"].shape
+            for which, shape in (("A", (self.spec.rank, into)), ("B", (out, self.spec.rank))):
+                # In float32 whatever the base is in, as peft does it.
+                empty = torch.empty(shape, device=bare.embedding.weight.device)
+                self._parameters[factor(name, which)] = torch.nn.Parameter(empty)
+        self._parameters = dict(sorted(self._parameters.items()))
+        if not self._parameters:
+            raise ConfigError(f"model.targets: {self.spec.targets!r} names no linear layer of this model")
+        parts = bare.parts(self._parameters, self.spec.alpha / self.spec.rank)
+        self._written = Written(parts, lambda: self._on)
+
+    def _wrap(self, model: Any) -> None:
+        from continualcode.plugins.models.local import general
+
+        targets = self.spec.targets
+        if self.first:
+            linear = [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+            self._model = general.adapted(model, self.spec, _chosen(linear, targets, self.first))
+        else:
+            self._model = general.adapted(model, self.spec, targets)
+        if self._bare is not None:
+            general.sharing(self._model, self._bare.tensors, self._parameters)
+            self._model.to(self._bare.embedding.weight.device)  # what is no weight
+            self._switch(self._on)
+        else:
+            trainable = ((name, p) for name, p in self._model.named_parameters() if p.requires_grad)
+            self._parameters = dict(sorted(trainable))
+
+    @property
+    def model(self) -> Any:
+        """The model as peft's, of the same tensors; made when it is first asked for."""
+        if self._model is None and self._bare is not None:
+            self._wrap(self._bare.general())
+        return self._model
+
+    @property
+    def embedding(self) -> torch.nn.Embedding:
+        """What turns ids into states."""
+        module: torch.nn.Embedding = (self._bare or self.model).get_input_embeddings()
+        return module
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits there are."""
+        return self.embedding.num_embeddings
+
+    @property
+    def context(self) -> int:
+        """How many tokens the model was made for."""
+        return int((self._bare or self.model).config.max_position_embeddings)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """The trainable tensors, in the order of their names."""
@@ -76,35 +126,28 @@ class Adapter:
         self,
         ids: Tensor,
         places: Tensor,
-        cache: Any,
+        memory: Memory,
         mask: Tensor | None,
         keep: Tensor,
         below: Tensor | None = None,
     ) -> Tensor:
         """Next-token logits [len(keep), V] after the tokens `keep` of ids [n] at rotary positions `places`.
 
-        cache: of transformers, with what came before; is added to. mask: bool [n, all], None: everything.
+        memory: of what came before; is added to. mask: bool [n, all], None: everything.
         below: what `below` gave for these tokens, so that the layers before `first` are done.
         """
         if self._written is not None:
             begin = 0 if below is None else self.first
             hidden = self._written.embedded(ids) if below is None else below
-            layers = range(begin, int(self.model.config.num_hidden_layers))
-            hidden = self._written.hidden(hidden, places, _remembering(cache), mask, layers)
+            layers = range(begin, self._layers)
+            hidden = self._written.hidden(hidden, places, memory, mask, layers)
             return self._written.logits(hidden[keep])
-        out = self.model(
-            input_ids=ids[None],
-            position_ids=places[None],
-            attention_mask=None if mask is None else mask[None, None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        )
-        logits: Tensor = out.logits[0]
-        return logits
+        from continualcode.plugins.models.local import general
+
+        return general.logits(self.model, ids, places, memory, mask, keep)
 
     @torch.no_grad()
-    def below(self, ids: Tensor, places: Tensor, cache: Any, mask: Tensor | None) -> Tensor | None:
+    def below(self, ids: Tensor, places: Tensor, memory: Memory, mask: Tensor | None) -> Tensor | None:
         """What the layers before `first`, which nothing trains, make of tokens: [n, width].
 
         None where that cannot be had by itself, or there are no such layers.
@@ -112,7 +155,7 @@ class Adapter:
         if self._written is None or not self.first:
             return None
         hidden = self._written.embedded(ids)
-        return self._written.hidden(hidden, places, _remembering(cache), mask, range(self.first))
+        return self._written.hidden(hidden, places, memory, mask, range(self.first))
 
     @contextmanager
     def watching(self) -> Generator[dict[str, Tensor]]:
@@ -154,7 +197,9 @@ class Adapter:
 
     def states(self, packed: Packed, at: Sequence[int]) -> list[Tensor]:
         """Hidden states [len(at), width] after the nodes `at`: of the embedding, then of each layer."""
-        return packed.states(self.model, at, self._device)
+        from continualcode.plugins.models.local import general
+
+        return packed.states(partial(general.states, self.model), at, self._device)
 
     @property
     def _device(self) -> torch.device:
@@ -197,8 +242,19 @@ class Adapter:
     @contextmanager
     def disabled(self) -> Generator[None]:
         """Inside, the model is the base model."""
-        with self.model.disable_adapter():
+        before = self._on
+        self._switch(False)
+        try:
             yield
+        finally:
+            self._switch(before)
+
+    def _switch(self, on: bool) -> None:
+        """Turn the adapter on or off, and in peft's modules where they were made."""
+        self._on = on
+        if self._model is not None:
+            base = self._model.base_model
+            (base.enable_adapter_layers if on else base.disable_adapter_layers)()
 
     @contextmanager
     def holding(self, factors: Mapping[str, Tensor]) -> Generator[None]:
@@ -216,18 +272,13 @@ class Adapter:
                 parameter.data = own[name]
 
 
-def _remembering(cache: Any) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """A cache of transformers, which is untyped, as `network.Remember`."""
-    return lambda layer, keys, values: cache.update(keys, values, layer)
-
-
-def _linear(model: Any, targets: str, first: int) -> list[str]:
-    """The names of the linear layers that `targets` means, in the layers from `first` on."""
+def _chosen(linear: Sequence[str], targets: str, first: int) -> list[str]:
+    """Of the names of linear layers those that `targets` means, in the layers from `first` on."""
     found: list[str] = []
-    for name, module in model.named_modules():
+    for name in linear:
         layer = re.search(r"\.layers\.(\d+)\.", name)
         wanted = targets == "all-linear" or re.fullmatch(targets, name)
-        if isinstance(module, torch.nn.Linear) and wanted and layer and int(layer[1]) >= first:
+        if wanted and layer and int(layer[1]) >= first:
             found.append(name)
     return found
 

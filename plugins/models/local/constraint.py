@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import llguidance
-import llguidance.hf
 import torch
 from torch import Tensor
 
 from continualcode.core.errors import UpdateError, UsageError
 from continualcode.plugins.models.local.objectives import log_probs
+from continualcode.plugins.models.local.tokenizer import for_grammars
 
 
 class Step(NamedTuple):
@@ -44,7 +44,7 @@ class Constraint:
     def __init__(self, tokenizer: Any, vocabulary: int, ends: Sequence[int]) -> None:
         self.vocabulary = vocabulary
         self.ends = tuple(ends)
-        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=self.ends[0])
+        self._tokenizer = for_grammars(tokenizer, vocabulary, self.ends[0])
 
     def fault(self, grammar: str) -> str | None:
         """Why `grammar` cannot be used; None if it can."""

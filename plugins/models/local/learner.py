@@ -78,7 +78,7 @@ class Learner:
         if not examples:
             raise UpdateError("an update needs at least one example; none was given")
         for example in examples:
-            check(example, self._vocabulary(), self._adapter.model.config.max_position_embeddings)
+            check(example, self._vocabulary(), self._adapter.context)
         masks = [self._masks.choices(example) if used(example) else ((), None) for example in examples]
         counts = [len(free) for free, _ in masks]
         shares = weighing.in_loss(examples, counts, objective)
@@ -360,4 +360,4 @@ class Learner:
         return norm
 
     def _vocabulary(self) -> int:
-        return int(self._adapter.model.get_input_embeddings().num_embeddings)
+        return self._adapter.vocabulary

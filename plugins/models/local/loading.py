@@ -1,9 +1,6 @@
 """A model from a folder into memory, and the names of everything that its numbers depend on."""
 
-import logging
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,12 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 import torch
 from msgspec import Meta
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from continualcode.core.data import AdapterSpec
 from continualcode.core.errors import ConfigError, ModelUnavailable
 from continualcode.plugins.models.language.families import ToolList
+from continualcode.plugins.models.local import bare
+from continualcode.plugins.models.local import tokenizer as tokenizers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_READ = 512 * 2**20
@@ -94,46 +91,34 @@ def be_deterministic(device: torch.device, threads: int | None) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
-def load(name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
-    """The causal language model in `folder`, frozen and in eval mode, and its tokenizer.
+def load(name: str, folder: Path, dtype: torch.dtype, device: torch.device, cache: Path) -> tuple[Any, Any]:
+    """The causal language model in `folder`, frozen, and its tokenizer. cache: for what saves time.
 
-    Raises ModelUnavailable where transformers cannot make one of what is there. Code that comes with a
-    model is never run.
+    Raises ModelUnavailable where neither we nor transformers can make one of what is there. Code that comes
+    with a model is never run.
     """
-    models: Any = AutoModelForCausalLM  # their own types say as much
-    tokenizers: Any = AutoTokenizer
+
+    def general(device: torch.device) -> Any:
+        from continualcode.plugins.models.local import general
+
+        return general.load(folder, dtype).to(device)
+
     try:
-        with quiet():
-            tokenizer = tokenizers.from_pretrained(folder, local_files_only=True)
-            model = models.from_pretrained(
-                folder, local_files_only=True, dtype=dtype, attn_implementation="sdpa"
-            )
+        found = bare.load(name, folder, dtype, device, lambda: general(torch.device("cpu")))
+        model = general(device) if found is None else found
+        tokenizer = tokenizers.load(folder, cache, model.get_input_embeddings().num_embeddings)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         first = (str(error) or repr(error)).splitlines()[0]
         raise ModelUnavailable(f"{name}: transformers cannot load {folder}: {first}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelUnavailable(f"{name}: its tokenizer has no tokenizer.json; grammars need a fast tokenizer")
-    return model.to(device).eval().requires_grad_(False), tokenizer
+    return model, tokenizer
 
 
 def room_for_pieces(model: Any) -> int:
     """How many bytes what was read may take: half of what the weights take, but at least `LEAST_READ`."""
     weights: int = sum(weight.nbytes for weight in model.parameters())
     return max(LEAST_READ, weights // 2)
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Inside, transformers shows no progress bars and no advice; afterwards it is as it was."""
-    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # has no types
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above
 
 
 ARITHMETIC = "2"

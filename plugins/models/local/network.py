@@ -8,8 +8,8 @@ written here, go the general way.
 Shapes: n tokens, V in the vocabulary; heads as [1, heads, n, width].
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +18,18 @@ from torch.nn import functional
 KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM")
 """Architectures whose layers are what is written here."""
 
-Remember: TypeAlias = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Layer number, its new keys and values; back come all that the tokens may see, the new ones last."""
+
+class Memory(Protocol):
+    """Keys and values of tokens that came before, layer by layer; is added to."""
+
+    @property
+    def length(self) -> int:
+        """How many tokens the next ones come after."""
+        ...
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Take new keys and values of a layer; all that the tokens may see, the new ones last."""
+        ...
 
 
 class Linear(NamedTuple):
@@ -46,62 +56,83 @@ class Linear(NamedTuple):
         return (out + functional.linear(low, self.b) * self.scaling).to(out.dtype)
 
 
+class Norm(NamedTuple):
+    """A normalisation by the root of the mean square."""
+
+    weight: Tensor
+    variance_epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of x [n, width]."""
+        return functional.rms_norm(x, (x.shape[-1],), self.weight, self.variance_epsilon)
+
+
 class Layer(NamedTuple):
     """One layer's weights."""
 
-    before: Any
+    before: Norm
     q: Linear
     k: Linear
     v: Linear
     o: Linear
-    between: Any
+    between: Norm
     gate: Linear
     up: Linear
     down: Linear
 
 
+class Parts(NamedTuple):
+    """A network: `rotary` gives cos and sin [1, n, width] for states [1, n, …] at places [1, n].
+
+    width: of a head. groups: query heads for each head of keys. scale: of attention's scores.
+    """
+
+    embed: torch.nn.Module
+    rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    layers: Sequence[Layer]
+    norm: Norm
+    head: Linear
+    width: int
+    groups: int
+    scale: float
+
+
 class Written:
-    """The forward pass of the model inside a peft model, the adapter on or off as it is there.
+    """The forward pass of a network. adapted: says whether the adapter is on.
 
     watched: where it is a dict, what each factor A gives out goes in, by the id of A.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, parts: Parts, adapted: Callable[[], bool]) -> None:
         self.watched: dict[int, Tensor] | None = None
-        self._model = model.get_base_model()
-        core, config = self._model.model, self._model.config
-        self._width = int(core.layers[0].self_attn.head_dim)
-        self._groups = config.num_attention_heads // config.num_key_value_heads
-        self._scale = float(core.layers[0].self_attn.scaling)
-        self._switch = core.layers[-1].self_attn.q_proj
-        _ = self._switch.disable_adapters  # an AttributeError where the adapter is not on it
-        self._layers = [_layer(each) for each in core.layers]
+        self._parts = parts
+        self._adapted = adapted
 
     def embedded(self, ids: Tensor) -> Tensor:
         """What goes into the first layer: [n, width]."""
-        embedded: Tensor = self._model.model.embed_tokens(ids)
+        embedded: Tensor = self._parts.embed(ids)
         return embedded
 
     def hidden(
-        self, hidden: Tensor, places: Tensor, remember: Remember, mask: Tensor | None, layers: range
+        self, hidden: Tensor, places: Tensor, memory: Memory, mask: Tensor | None, layers: range
     ) -> Tensor:
         """What `layers` make of hidden states [n, width] of tokens at rotary positions `places` [n].
 
         mask: bool [n, all], what each token sees; None: everything.
         """
-        cos, sin = self._model.model.rotary_emb(hidden[None], places[None])
+        cos, sin = self._parts.rotary(hidden[None], places[None])
         seen = None
         if mask is not None:  # once for all layers and heads: what kernels add to the scores
             seen = torch.zeros(mask.shape, dtype=hidden.dtype, device=mask.device)
-            seen = seen.masked_fill_(~mask, float("-inf")).repeat(self._groups, 1)
+            seen = seen.masked_fill_(~mask, float("-inf")).repeat(self._parts.groups, 1)
         for number in layers:
-            layer = self._layers[number]
-            x = _norm(hidden, layer.before)
+            layer = self._parts.layers[number]
+            x = layer.before(hidden)
             q, k, v = (self._heads(self._linear(one, x)) for one in (layer.q, layer.k, layer.v))
-            keys, values = remember(number, _turned(k, cos, sin), v)
+            keys, values = memory.update(_turned(k, cos, sin), v, number)
             attended = self._attended(_turned(q, cos, sin), keys, values, seen)
             hidden = hidden + self._linear(layer.o, attended)
-            x = _norm(hidden, layer.between)
+            x = layer.between(hidden)
             inner = functional.silu(self._linear(layer.gate, x)) * self._linear(layer.up, x)
             hidden = hidden + self._linear(layer.down, inner)
         return hidden
@@ -109,12 +140,11 @@ class Written:
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [n, V] from the last layer's hidden states [n, width]."""
         if not len(hidden):
-            return torch.zeros((0, len(self._model.lm_head.weight)), dtype=hidden.dtype, device=hidden.device)
-        logits: Tensor = self._model.lm_head(_norm(hidden, self._model.model.norm))
-        return logits
+            return torch.zeros((0, len(self._parts.head.weight)), dtype=hidden.dtype, device=hidden.device)
+        return self._parts.head(self._parts.norm(hidden), None)
 
     def _linear(self, linear: Linear, x: Tensor) -> Tensor:
-        if linear.a is None or self._switch.disable_adapters:
+        if linear.a is None or not self._adapted():
             return linear(x, None)
         low = linear.low(x)
         if self.watched is not None:
@@ -123,20 +153,20 @@ class Written:
 
     def _heads(self, x: Tensor) -> Tensor:
         """[n, heads · width] as heads."""
-        return x.view(1, len(x), -1, self._width).transpose(1, 2)
+        return x.view(1, len(x), -1, self._parts.width).transpose(1, 2)
 
     def _attended(self, q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
         """What attention finds, [n, heads · width]. The heads of a group are as many queries of one head."""
         shared, n = keys.shape[1], q.shape[2]
-        packed = q.reshape(1, shared, self._groups * n, self._width)
+        packed = q.reshape(1, shared, self._parts.groups * n, self._parts.width)
         found = functional.scaled_dot_product_attention(
-            packed, keys, values, attn_mask=seen, scale=self._scale
+            packed, keys, values, attn_mask=seen, scale=self._parts.scale
         )
-        return found.reshape(shared * self._groups, n, self._width).transpose(0, 1).reshape(n, -1)
+        return found.reshape(shared * self._parts.groups, n, self._parts.width).transpose(0, 1).reshape(n, -1)
 
 
-def written(model: Any) -> Written | None:
-    """The forward pass of a peft model, where it is one of those written here; else None."""
+def written(model: Any, adapted: Callable[[], bool]) -> Written | None:
+    """The forward pass of a peft model, where it is one of those written here; else None. See `Written`."""
     config = model.get_base_model().config
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     plain = (
@@ -147,20 +177,35 @@ def written(model: Any) -> Written | None:
         and "dynamic" not in str(rope.get("rope_type", "default"))
     )
     try:
-        return Written(model) if plain else None
+        return Written(_of(model), adapted) if plain else None
     except AttributeError:  # a linear layer is something else
         return None
+
+
+def _of(model: Any) -> Parts:
+    base = model.get_base_model()
+    core, config = base.model, base.config
+    return Parts(
+        embed=core.embed_tokens,
+        rotary=core.rotary_emb,
+        layers=[_layer(each) for each in core.layers],
+        norm=_norm(core.norm),
+        head=_linear(base.lm_head),
+        width=int(core.layers[0].self_attn.head_dim),
+        groups=config.num_attention_heads // config.num_key_value_heads,
+        scale=float(core.layers[0].self_attn.scaling),
+    )
 
 
 def _layer(layer: Any) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return Layer(
-        before=layer.input_layernorm,
+        before=_norm(layer.input_layernorm),
         q=_linear(attention.q_proj),
         k=_linear(attention.k_proj),
         v=_linear(attention.v_proj),
         o=_linear(attention.o_proj),
-        between=layer.post_attention_layernorm,
+        between=_norm(layer.post_attention_layernorm),
         gate=_linear(mlp.gate_proj),
         up=_linear(mlp.up_proj),
         down=_linear(mlp.down_proj),
@@ -175,8 +220,8 @@ def _linear(module: Any) -> Linear:
     return Linear(base.weight, base.bias, a, b, float(module.scaling["default"]))
 
 
-def _norm(x: Tensor, norm: Any) -> Tensor:
-    return functional.rms_norm(x, (x.shape[-1],), norm.weight, norm.variance_epsilon)
+def _norm(module: Any) -> Norm:
+    return Norm(module.weight, module.variance_epsilon)
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

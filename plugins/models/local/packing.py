@@ -10,20 +10,22 @@ Shapes: N nodes, M wanted nodes, V tokens in the vocabulary.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from continualcode.plugins.models.local.network import Memory
 from continualcode.plugins.models.local.pieces import Layers
 
-Forward: TypeAlias = Callable[[Tensor, Tensor, Any, Tensor | None, Tensor, Tensor | None], Tensor]
+Forward: TypeAlias = Callable[[Tensor, Tensor, Memory, Tensor | None, Tensor, Tensor | None], Tensor]
 """Logits of a model; see `Adapter.forward`."""
 
-Below: TypeAlias = Callable[[Tensor, Tensor, Any, Tensor | None], Tensor | None]
+Below: TypeAlias = Callable[[Tensor, Tensor, Memory, Tensor | None], Tensor | None]
 """What a model's first layers make of tokens; see `Adapter.below`."""
+
+States: TypeAlias = Callable[[Tensor, Tensor, Memory, Tensor], Sequence[Tensor]]
+"""Hidden states [n, width] of a model, layer by layer; see `general.states`."""
 
 
 @dataclass
@@ -128,21 +130,18 @@ class Packed:
         if len(self.tokens) > self.read:
             ids = torch.tensor(self.tokens[self.read :], device=device)
             depths = torch.tensor(self.depths[self.read :], device=device)
-            hidden = below(ids, depths, cache_of(self.past), sees.to(device))
+            hidden = below(ids, depths, Past(self.past), sees.to(device))
         return Laid(self, tuple(map(tuple, paths)), tuple(map(tuple, wanted)), sees, hidden)
 
-    def states(self, model: Any, wanted: Sequence[int], device: torch.device) -> list[Tensor]:
+    def states(self, states: States, wanted: Sequence[int], device: torch.device) -> list[Tensor]:
         """Hidden states [M, width] after the nodes `wanted`: of the embedding, then of each layer."""
-        out = model(
-            input_ids=torch.tensor([self.tokens[self.read :]], device=device),
-            position_ids=torch.tensor([self.depths[self.read :]], device=device),
-            attention_mask=self.sees()[None, None].to(device),
-            past_key_values=cache_of(self.past),
-            use_cache=True,
-            output_hidden_states=True,
-            logits_to_keep=torch.zeros(1, dtype=torch.long, device=device),
+        hidden = states(
+            torch.tensor(self.tokens[self.read :], device=device),
+            torch.tensor(self.depths[self.read :], device=device),
+            Past(self.past),
+            self.sees().to(device),
         )
-        return [layer[0, [node - self.read for node in wanted]] for layer in out.hidden_states]
+        return [layer[[node - self.read for node in wanted]] for layer in hidden]
 
 
 @dataclass(frozen=True)
@@ -179,23 +178,29 @@ class Laid:
         return forward(
             torch.tensor([packed.tokens[node] for node in nodes], device=device),
             torch.tensor([packed.depths[node] for node in nodes], device=device),
-            cache_of(past),
+            Past(past),
             sees[:, torch.cat([old, new + read])].to(device),
             keep.to(device),
             None if self.below is None else self.below[new.to(device)],
         )
 
 
-def cache_of(past: Layers) -> DynamicCache:
-    """What was read, as a model takes it: a new one each time, as the model adds to it."""
-    cache: Any = DynamicCache()
-    layers: Any = DynamicLayer  # which has no types
-    for keys, values in past:
-        layer: Any = layers()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values  # not by `update`, which would copy them
-        cache.layers.append(layer)
-    return cache  # type: ignore[no-any-return]  # transformers has no types for it
+class Past:
+    """The keys and values of nodes that were read, as a `Memory`: a new one each time, as it is added to."""
+
+    def __init__(self, read: Layers) -> None:
+        self._layers = dict(enumerate(read))
+        self.length = read[0][0].shape[-2] if read else 0
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """See `Memory`."""
+        if layer in self._layers:
+            before = self._layers[layer]
+            keys, values = torch.cat([before[0], keys], dim=-2), torch.cat([before[1], values], dim=-2)
+        else:
+            keys, values = keys.contiguous(), values.contiguous()  # as what is put together is: the same bits
+        self._layers[layer] = keys, values
+        return keys, values
 
 
 @dataclass(frozen=True)

@@ -48,27 +48,24 @@ class LocalPolicy:
         given = options(loading.Options, settings, "model")
         device = loading.choose_device(given.device)
         dtype = loading.choose_dtype(given.dtype, device)
-        cache = Path(given.cache).expanduser() if given.cache else None
+        cache = Path(given.cache).expanduser() if given.cache else store.default_cache()
         files = store.resolve(name, cache=cache, progress=progress)
         loading.be_deterministic(device, given.threads)
-        model, tokenizer = loading.load(name, files.folder, dtype, device)
-        parameters = int(model.num_parameters())
+        model, tokenizer = loading.load(name, files.folder, dtype, device, cache)
+        parameters = sum(weight.numel() for weight in model.parameters())
         self._language = Language(tokenizer, tool_list=given.tool_list, parameters=parameters)
         self._codec = codec = self._language.codec
         self._opens = given.opening
-        vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self._constraint = Constraint(tokenizer, vocabulary, self._language.ends)
         self._adapter = Adapter(model, given.adapter, self._language.header)
+        self._constraint = Constraint(tokenizer, self._adapter.vocabulary, self._language.ends)
         begins = self._language.header[0] if self._language.header else None
         pieces = Pieces(loading.room_for_pieces(model), begins)
         self._stack = loading.fingerprint(device, dtype) | self._language.stack
-        kept = (
-            files.folder.parent / ".read" if files.folder.parent == (cache or store.default_cache()) else None
-        )
+        kept = files.folder.parent / ".read" if files.folder.parent == cache else None
         self._shelf = Shelf(kept, pieces, {**self._stack, "base": files.base}, begins, device)
         self._prefix = Prefix(self._adapter, pieces, device)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
-        context = min(given.context, int(model.config.max_position_embeddings))
+        context = min(given.context, self._adapter.context)
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
         neutral = Prefix(self._adapter, pieces, device)
         self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)

@@ -11,12 +11,10 @@ going back is a smaller number.
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.packing import Packed, Reading
@@ -150,7 +148,7 @@ class Prefix:
             logits = self._adapter.forward(
                 torch.tensor(piece, device=self._device),
                 places,
-                self._buffer.cache,
+                self._buffer,
                 mask,
                 # A tensor, as the number 0 would mean all of them.
                 torch.arange(count - last, count, device=self._device),
@@ -166,50 +164,39 @@ class Prefix:
 
 
 class Buffer:
-    """Room for keys and values, as a cache of transformers; `kept`: how many tokens of it count."""
+    """Room for keys and values [1, heads, room, width] of each layer, as a `Memory`.
+
+    kept: how many tokens of it count.
+    """
 
     def __init__(self) -> None:
         self.kept = 0
-        self.cache = DynamicCache()
-        # A layer is made when the model first comes to it.
-        self.cache.layer_class_to_replicate = lambda: BufferLayer(self)  # type: ignore[assignment]  # is called
+        self._layers: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def length(self) -> int:
+        """How many tokens the next ones come after."""
+        return self.kept
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Put what is new behind what is kept; all of it."""
+        start, end = self.kept, self.kept + keys.shape[-2]
+        held = self._layers[layer] if layer < len(self._layers) else (None, None)
+        room = _with_room(held[0], keys, start, end), _with_room(held[1], values, start, end)
+        self._layers[layer : layer + 1] = [room]  # a layer is made when the model first comes to it
+        room[0][..., start:end, :] = keys
+        room[1][..., start:end, :] = values
+        return room[0][..., :end, :], room[1][..., :end, :]
 
     def write(self, start: int, layers: Layers) -> None:
         """Put keys and values at the tokens from `start` on."""
         self.kept = start
-        cache: Any = self.cache
         for number, (keys, values) in enumerate(layers):
-            cache.update(keys, values, number)
+            self.update(keys, values, number)
 
     def copied(self, start: int, end: int) -> Layers:
         """Keys and values of the tokens from `start` to `end`."""
-        layers: Any = self.cache.layers
-        return tuple(
-            (one.keys[..., start:end, :].clone(), one.values[..., start:end, :].clone()) for one in layers
-        )
-
-
-class BufferLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # says its base, which has no types
-    """One layer of a buffer: keys and values [1, heads, room, width]."""
-
-    def __init__(self, buffer: Buffer) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
-        self._buffer = buffer
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Put what is new behind what is kept; all of it."""
-        start, end = self._buffer.kept, self._buffer.kept + key_states.shape[-2]
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        self.keys = _with_room(self.keys, key_states, start, end)
-        self.values = _with_room(self.values, value_states, start, end)
-        self.keys[..., start:end, :] = key_states
-        self.values[..., start:end, :] = value_states
-        return self.keys[..., :end, :], self.values[..., :end, :]
-
-    def get_seq_length(self) -> int:
-        """How many tokens the next ones come after."""
-        return self._buffer.kept
+        return tuple((k[..., start:end, :].clone(), v[..., start:end, :].clone()) for k, v in self._layers)
 
 
 def _with_room(held: Tensor | None, new: Tensor, start: int, end: int) -> Tensor:
