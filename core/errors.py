@@ -49,8 +49,10 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
 
     >>> nearest("modle", ["model", "trainer"])
     "did you mean 'model'? Allowed: model, trainer"
+    >>> nearest("x", ["model", "trainer"])
+    'allowed: model, trainer'
     """
     names = sorted(allowed)
     close = difflib.get_close_matches(given, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Allowed: {', '.join(names) or 'nothing'}"
+    hint = f"did you mean {close[0]!r}? Allowed" if close else "allowed"
+    return f"{hint}: {', '.join(names) or 'nothing'}"

@@ -181,7 +181,7 @@ def test_a_tool_that_is_not_there_is_said_and_measured_as_never_called(cc: Cc) -
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--teach", "edit"], "there is no rule 'edit' in the case set; Allowed: edit-not-write"),
+        (["--teach", "edit"], "there is no rule 'edit' in the case set; allowed: edit-not-write"),
         (["--only", "x"], "there is no rule 'x'"),
         (["--weights", "abcdef"], "has been through weights 'abcdef', and no replay has kept any"),
         (["--weights", "abcdef", "--teach", "all"], "give one of them"),

@@ -118,7 +118,7 @@ def test_a_divergence_names_both_stacks(log: Path, tmp_path: Path, monkeypatch: 
     ("options", "said"),
     [
         (("--verify", "--without", "by:user"), "change nothing"),
-        (("--without", "by:ben"), "Allowed: user"),
+        (("--without", "by:ben"), "allowed: user"),
         (("--weight", "by:user=much"), "WHICH=X"),
         (("--trainer", "grpo"), "grpo"),
     ],

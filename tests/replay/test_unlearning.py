@@ -199,7 +199,7 @@ def test_corrections_are_selected_by_a_tag_that_was_given_in_the_session(
 
 @pytest.mark.parametrize(
     ("selector", "said"),
-    [("3", "those are the events"), ("by:anna", "Allowed: user"), ("anna", "selects no corrections")],
+    [("3", "those are the events"), ("by:anna", "allowed: user"), ("anna", "selects no corrections")],
 )
 def test_a_selector_that_means_nothing_is_refused(
     record: Record, trainer_of: TrainerOf, course_at: CourseAt, selector: str, said: str

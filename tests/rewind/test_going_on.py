@@ -212,7 +212,7 @@ def test_sessions_of_the_project_are_listed_newest_first(project: Path, tmp_path
     assert meant("", tmp_path, project)[0].name == "2.jsonl"
     assert meant("1", tmp_path, project)[0].name == "1.jsonl"
     assert meant("1@4", tmp_path, project) == (tmp_path / "1.jsonl", 4)
-    with pytest.raises(UsageError, match="Allowed: 1, 2"):
+    with pytest.raises(UsageError, match="allowed: 1, 2"):
         meant("9", tmp_path, project)
     with pytest.raises(UsageError, match="no session of"):
         meant("", tmp_path, tmp_path)
@@ -247,7 +247,7 @@ def test_slash_resume_hands_over_to_another_session(project: Path, tmp_path: Pat
     ui = ScriptedUI(["/resume", "/resume nothing", "/resume first", "never typed"])
     second = open_scripted(project, log=tmp_path / "second.jsonl", ui=ui)
     engine.run(second)
-    assert "the first" in ui.messages[0] and "Allowed: first" in ui.messages[1]
+    assert "the first" in ui.messages[0] and "allowed: first" in ui.messages[1]
     assert (second.ended, second.successor) == (True, Successor(log=str(tmp_path / "first.jsonl")))
     assert ui.inputs == ["never typed"]
 
