@@ -50,7 +50,7 @@ def main() -> None:
             nonlocal passes
             passes += 1
 
-        policy._adapter.model.get_input_embeddings().register_forward_pre_hook(counted)
+        policy._adapter.embedding.register_forward_pre_hook(counted)
         print(f"{'rule':24}{'tokens':>7}{'passes':>14}{'seconds':>16}{'ratio':>7}  same text")
         for rule in load_cases(CASES).rule[: given.prompts]:
             stage(session, rule.train[0])

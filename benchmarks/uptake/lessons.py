@@ -88,7 +88,7 @@ class Meter:
             counted = (p for n, p in model.named_parameters() if "lora_" not in n and id(p) not in embedded)
             self._weights = sum(p.numel() for p in counted)
             # Not the model: its layers may be computed without it (network).
-            model.get_input_embeddings().register_forward_pre_hook(self._seen, with_kwargs=True)
+            adapter.embedding.register_forward_pre_hook(self._seen, with_kwargs=True)
         for name in ("demonstrate", "prepare", "step"):
             setattr(policy, name, self.metered(getattr(policy, name)))
 

@@ -28,8 +28,7 @@ from continualcode.core.protocols import UI
 from continualcode.core.review import Answer, Question, grants
 from continualcode.core.session import Session
 from continualcode.eventlog import Record, to_builtins
-
-UNANSWERED = "Nobody is there to approve this call. Go on without it, or say what is needed."
+from continualcode.plugins.uis.screen import UNANSWERED
 
 
 class Line(Data, frozen=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 Each tool call is shown with what it would do, and one line of choices. A denial needs words: they are
 the correction that the model learns from. Ctrl-C stops the model, a tool or an update; twice at a question
-stops the turn; Ctrl-D ends the session.
+stops the turn; Ctrl-D ends the session. In a pipe that has ended nobody is there: calls are denied.
 """
 
 import importlib
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from continualcode.core.protocols import UI
 from continualcode.core.review import Answer, Question, grants
 from continualcode.core.schema import check_arguments
 from continualcode.core.session import Session
-from continualcode.plugins.uis.screen import Screen, indented
+from continualcode.plugins.uis.screen import UNANSWERED, Screen, indented
 
 CHOICES = (
     "y  allow this call",
@@ -79,8 +80,11 @@ class PlainUI(Screen):
             try:
                 given = self._input(self.paint(choices, "bold")).strip()
             except EOFError:
-                self._over = True  # no decision: the turn stops here, and the session ends
-                raise KeyboardInterrupt from None
+                self._over = True
+                if not sys.stdin.isatty():  # nobody is there, and nobody was: the turn goes on without
+                    self.say("")
+                    return Answer(verdict="deny", reason=UNANSWERED, train=False, by="plain:end-of-input")
+                raise KeyboardInterrupt from None  # no decision: the turn stops here, and the session ends
             except KeyboardInterrupt:
                 if warned:
                     raise

@@ -34,6 +34,9 @@ from continualcode.eventlog import Record
 MAX_LINES = 20
 """How many lines of a tool's output are shown; the model sees all of it."""
 
+UNANSWERED = "Nobody is there to approve this call. Go on without it, or say what is needed."
+"""What the model is told where a question meets the end of the input."""
+
 STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 

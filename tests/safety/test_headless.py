@@ -14,13 +14,13 @@ BASH = {"name": "bash", "arguments": {"command": "echo made > c.txt"}}
 REPLY = {"name": "reply", "arguments": {"text": "Done."}}
 
 
-def start(folder: Path, calls: list[Any], *options: str) -> "subprocess.Popen[str]":
+def start(folder: Path, calls: list[Any], *options: str, ui: str = "json") -> "subprocess.Popen[str]":
     (folder / "p").mkdir()
     script = folder / "calls.jsonl"
     script.write_text("".join(json.dumps(call) + "\n" for call in calls))
     return subprocess.Popen(
         [
-            *(str(Path(sys.executable).parent / "continualcode"), "run", str(folder / "p"), "--ui", "json"),
+            *(str(Path(sys.executable).parent / "continualcode"), "run", str(folder / "p"), "--ui", ui),
             *("--model", f"scripted:{script}", "--log", str(folder / "log.jsonl"), *options),
         ],
         stdin=subprocess.PIPE,
@@ -62,6 +62,17 @@ def test_without_anybody_a_call_is_denied_and_the_turn_goes_on(tmp_path: Path) -
     assert child.returncode == 0
     (decision,) = [e for e in lines(out) if e["t"] == "decision_made" and e["verdict"] == "deny"]
     assert decision["by"] == "json:end-of-input" and decision["train"] is False
+    assert not (tmp_path / "p" / "b.txt").exists()
+
+
+def test_so_it_is_in_a_plain_pipe(tmp_path: Path) -> None:
+    child = start(tmp_path, [WRITE, REPLY], "--prompt", "go", ui="plain")
+    out, _ = child.communicate("", timeout=60)
+    assert child.returncode == 0
+    assert "Nobody is there to approve this call" in out and "Done." in out
+    recorded = lines((tmp_path / "log.jsonl").read_text())
+    (decision,) = [e for e in recorded if e["t"] == "decision_made" and e["verdict"] == "deny"]
+    assert decision["by"] == "plain:end-of-input" and decision["train"] is False
     assert not (tmp_path / "p" / "b.txt").exists()
 
 
