@@ -85,7 +85,7 @@ def describe_retrained(found: Retrained) -> str:
 
 def _update(use: UpdateUse, several: bool) -> Iterator[str]:
     rows = ", ".join(f"{count} {part}" for part, count in use.rows.items())
-    steps = f", {use.steps} steps" if use.steps else ""
+    steps = f", {use.steps} step{'s' if use.steps != 1 else ''}" if use.steps else ""
     why = f": {use.why}" if use.why else ""
     yield f"update {_named(use, several)}  {CAME[use.outcome]}{steps}{why}" + (f" ({rows})" if rows else "")
     for correction in use.corrections:

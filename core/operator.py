@@ -65,7 +65,7 @@ class OperatorRule(Data, frozen=True):
     """One thing that the user wants: what goes against it, what follows it, and the words of the correction.
 
     times: how often it denies, None: always. edit: instead of denying, approve with these arguments laid
-    over the proposed ones.
+    over the proposed ones. train: whether what it denies or edits is learned from.
     """
 
     name: str
@@ -74,6 +74,7 @@ class OperatorRule(Data, frozen=True):
     obeys: Predicate | None = None
     times: int | None = None
     edit: Arguments | None = None
+    train: bool = True
 
 
 def parse_rule(table: Mapping[str, Any], where: str) -> OperatorRule:

@@ -21,7 +21,7 @@ MANIFEST = "provenance.json"
 def refuse_folder(folder: Path) -> None:
     """UsageError where `folder` holds something already: an adapter is never mixed with another."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--out {folder} exists and is not an empty folder; name a new one")
+        raise UsageError(f"{folder} exists and is not an empty folder: an adapter goes into a new one")
 
 
 def hand_out(policy: Policy, folder: Path, manifest: dict[str, Any]) -> None:

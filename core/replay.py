@@ -7,6 +7,7 @@ first divergence is reported with its size.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -229,8 +230,10 @@ def take_weights(
     require_same_model(transcript.started, policy)
     policy.reset()
     show = progress or _quiet
+    total = len(transcript.standing)
     for number, update in enumerate(transcript.standing, 1):
-        retrain(update, transcript, policy, trainer_of, functools.partial(show, f"update {number}"))
+        label = f"update {number} of {total}"
+        retrain(update, transcript, policy, trainer_of, functools.partial(show, label))
     return transcript
 
 
@@ -258,6 +261,7 @@ class Replayer:
         self.report = ReplayReport()
         self._trainer_of = trainer_of
         self._progress = progress
+        self._updates = 0  # how many there will be, where that is known
         self._lineage = Lineage(policy, self._train)
 
     def apply(self, record: Record) -> None:
@@ -285,9 +289,10 @@ class Replayer:
 
     def run(self, records: Iterable[Record], until: int | None = None) -> ReplayReport:
         """Apply `records`, up to and with seq `until`."""
-        for record in records:
-            if until is not None and record.seq > until:
-                break
+        # Not read on from there: what comes after may be damaged.
+        every = list(itertools.takewhile(lambda record: until is None or record.seq <= until, records))
+        self._updates = sum(isinstance(record, UpdateApplied) for record in every)
+        for record in every:
             self.apply(record)
         if self.transcript.started is None:
             raise ReplayError("this log holds no session_started: there is nothing to replay from")
@@ -313,7 +318,8 @@ class Replayer:
         if self.report.elsewhere:
             started = self.transcript.updates[update]
             require_able(started, self._trainer_of(started.trainer, started.settings), self.policy)
-        show = self._progress and functools.partial(self._progress, f"update {self.report.updates + 1}")
+        label = f"update {self.report.updates + 1}" + (f" of {self._updates}" if self._updates else "")
+        show = self._progress and functools.partial(self._progress, label)
         return retrain(update, self.transcript, self.policy, self._trainer_of, show)
 
     def _retrain(self, applied: UpdateApplied) -> None:

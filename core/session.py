@@ -208,9 +208,9 @@ def _policy(plugins: Plugins, config: Config, progress: Progress, at_hand: Polic
 
 def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress: Progress) -> Lineage:
     def train(update: str) -> None:
-        label = (
-            f"update {transcript.standing.index(update) + 1}" if update in transcript.standing else "again"
-        )
+        stand = transcript.standing
+        which = f"update {stand.index(update) + 1} of {len(stand)}" if update in stand else "an update"
+        label = f"making the weights again, {which}"
         retrain(
             update, transcript, policy, trainers_of(plugins), lambda done, most: progress(label, done, most)
         )

@@ -240,6 +240,7 @@ class ScriptedUI:
         self.questions: list[Question] = []
         self.events: list[Record] = []
         self.messages: list[str] = []
+        self.progressed: list[str] = []
         self.streamed = ""
 
     def next_input(self, session: Session) -> str | None:
@@ -260,7 +261,8 @@ class ScriptedUI:
         self.streamed += piece
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """Not kept."""
+        """Keep what it is called."""
+        self.progressed.append(label)
 
     def message(self, text: str) -> None:
         """Keep it."""

@@ -196,8 +196,16 @@ class Screen:
         before, after = record.divergence
         started = session.transcript.updates[record.update]
         unit = "nats" if started.objective.aggregation == "example_sum" else "nats a token"
+        if not record.steps:
+            self.say(
+                f"  nothing to learn: {before:.2f} {unit} from the corrected model already; "
+                f"the weights stand ({record.weights[:8]})",
+                "cyan",
+            )
+            return
+        steps = "1 step" if record.steps == 1 else f"{record.steps} steps"
         self.say(
-            f"  learned in {record.seconds:.0f} s, {record.steps} steps: {before:.2f} → {after:.2f} {unit} "
+            f"  learned in {record.seconds:.0f} s, {steps}: {before:.2f} → {after:.2f} {unit} "
             f"from the corrected model, weights {started.weights[:8]} → {record.weights[:8]}",
             "cyan",
         )

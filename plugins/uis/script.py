@@ -9,6 +9,7 @@
     violates = { tool = "write", path_exists = true }
     times = 2                                     # optional: deny at most so often
     # edit = { path = "b.py" }                    # instead of a correction: approve, with these arguments
+    # train = false                               # optional: nothing is learned from it
 
     [operator]
     otherwise = "allow"                           # calls that no rule is about; or "deny", with a reason
@@ -96,8 +97,14 @@ class ScriptUI(Screen):
             by = f"script:{rule.name}"
             if rule.edit is not None:
                 edited = {**question.call.arguments, **rule.edit}
-                return Answer(verdict="allow", arguments=edited, reason=rule.correction or None, by=by)
-            return Answer(verdict="deny", reason=rule.correction, by=by)
+                return Answer(
+                    verdict="allow",
+                    arguments=edited,
+                    reason=rule.correction or None,
+                    train=rule.train,
+                    by=by,
+                )
+            return Answer(verdict="deny", reason=rule.correction, train=rule.train, by=by)
         if self._operator.otherwise == "deny":
             return Answer(verdict="deny", reason=self._operator.reason, train=False, by="script:otherwise")
         return Answer(verdict="allow", by="script:otherwise")

@@ -54,6 +54,22 @@ def test_replay_up_to_an_event_gives_the_weights_of_then(tmp_path: Path) -> None
     assert report.weights == updates[1].weights
 
 
+def test_progress_says_how_many_updates_there_will_be(tmp_path: Path) -> None:
+    log, _ = recorded(tmp_path)
+    until = [r for r in records(log) if isinstance(r, UpdateApplied)][1].seq
+    said: list[str] = []
+
+    def show(label: str, done: int, total: int) -> None:
+        said.append(label)
+
+    Replayer(ScriptedPolicy(), trainer_of, progress=show).run(records(log), until=until)
+    assert list(dict.fromkeys(said)) == ["update 1 of 2", "update 2 of 2"]
+    said.clear()
+    resumed = open_scripted(tmp_path / "p", ui=(ui := ScriptedUI()), log=log, resume=True)
+    resumed.close("quit")
+    assert ui.progressed[0] == "making the weights again, update 1 of 3"
+
+
 def test_the_first_update_that_differs_is_named(tmp_path: Path) -> None:
     class Other(ScriptedPolicy):
         def step(self, batch: Any, *, stop_below: float) -> StepReport:
