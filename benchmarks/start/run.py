@@ -6,6 +6,8 @@ Each round is a new process, as a person starts one; one goes before, so the dis
 the `>` is on the screen and takes keys. *ready*: the session is open (its log names the tools, the last thing
 before that), so what comes next is a token. *first token*: of a prompt that was typed as soon as there was a
 `>`: it waits for the model, which then reads it. *interpreter*: `python -c ''` in the same turn: not ours.
+*… cpu*: the processor seconds that the process had taken by then, which say more on a machine that has other
+things to do (Linux).
 """
 
 import argparse
@@ -55,18 +57,33 @@ def start(model: str, limit: float) -> dict[str, float]:
             cc = str(Path(sys.executable).parent / "continualcode")
             os.execv(cc, [cc, "run", str(project), "--model", model, "--log", str(log)])
         try:
-            return watch(terminal, log, clock, limit)
+            return watch(child, terminal, log, clock, limit)
         finally:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             os.close(terminal)
 
 
-def watch(terminal: int, log: Path, clock: float, limit: float) -> dict[str, float]:
+def processor(process: int) -> float | None:
+    """Processor seconds that a process has taken so far; None where the system does not tell."""
+    try:
+        after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watch(child: int, terminal: int, log: Path, clock: float, limit: float) -> dict[str, float]:
     """Read the terminal, answer what it is asked, and type once there is a prompt."""
     found: dict[str, float] = {}
+
+    def note(name: str) -> None:
+        found[name] = now
+        if (taken := processor(child)) is not None:
+            found[f"{name} cpu"] = taken
+
     screen = b""
-    while len(found) < 3:
+    while "first token" not in found or "ready" not in found:
         readable, _, _ = select.select([terminal], [], [], 0.01)
         if readable:
             piece = os.read(terminal, 1 << 16)
@@ -76,12 +93,12 @@ def watch(terminal: int, log: Path, clock: float, limit: float) -> dict[str, flo
         plain = ANSI.sub(b"", screen)
         now = time.monotonic() - clock
         if "prompt" not in found and PROMPT.search(plain):
-            found["prompt"] = now
+            note("prompt")
             os.write(terminal, b"What is in a.txt?\r")
         if "ready" not in found and log.exists() and b'"tools_offered"' in log.read_bytes():
-            found["ready"] = now
+            note("ready")
         if "first token" not in found and FIRST_TOKEN.search(plain):
-            found["first token"] = now
+            note("first token")
         if now > limit:
             raise RuntimeError(f"after {limit:.0f} s, only {found}:\n{plain.decode(errors='replace')}")
     return found
@@ -101,7 +118,7 @@ def main() -> None:
         values = sorted(one[name] for one in rounds)
         goal, middle = GOALS.get(name), statistics.median(values)
         met = "" if goal is None else f", goal {goal} s: {'met' if middle <= goal else 'NOT MET'}"
-        print(f"{name:<12} {middle:6.2f} s ({values[0]:.2f} to {values[-1]:.2f}){met}")
+        print(f"{name:<15} {middle:6.2f} s ({values[0]:.2f} to {values[-1]:.2f}){met}")
     if given.out:
         made = {"model": given.model, "expected": EXPECTED, "load": os.getloadavg(), "rounds": rounds}
         given.out.write_text(json.dumps(made, indent=1) + "\n")
