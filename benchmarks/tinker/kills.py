@@ -80,11 +80,12 @@ class Sessions:
         )
 
     def through(self, log: Path) -> None:
-        """As far as there is to go: the prompts that the log does not have, in two sittings."""
+        """As far as there is to go: a sitting for each prompt that the log does not have, or one without."""
         asked = sum(isinstance(r, PromptSubmitted) for r in self.records(log)) if log.exists() else 0
-        for first, last in ((0, 1), (1, 2)):
-            if asked < last:
-                self._sitting(log, PROMPTS[max(first, asked) : last])
+        for prompt in PROMPTS[asked:2]:
+            self._sitting(log, [prompt])
+        if asked == 2:  # what was given then may still have to be learned
+            self._sitting(log, [])
 
     def _sitting(self, log: Path, prompts: Sequence[str]) -> None:
         work = log.with_suffix("")

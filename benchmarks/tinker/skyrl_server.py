@@ -78,10 +78,11 @@ def cut(source: Path, layers: int, folder: Path, *, tokens: int | None = None) -
 
 
 def teach(folder: Path, *, steps: int = 40) -> None:
-    """Train what `cut` left to begin a turn with one call, whatever came before: a session needs calls."""
+    """Train what `cut` left to go on to one call where a turn begins as a call: a session needs some."""
     torch.manual_seed(0)
     speech = Speech(load(str(folder)), opens=True)
     call = [*speech.codec.encode(speech.language.format_call(LS)), speech.ends[0]]
+    begun = speech.codec.encode(speech.language.format_call(LS).partition(LS.tool)[0])
     words = speech.codec.encode((HERE.parents[1] / "README.md").read_text())
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     adam = torch.optim.Adam(model.parameters(), lr=5e-4)
@@ -92,8 +93,9 @@ def teach(folder: Path, *, steps: int = 40) -> None:
             [],
         )
         ids = torch.tensor([[*asked, *call]])
-        logits = model(ids).logits[0, len(asked) - 1 : -1]
-        loss = torch.nn.functional.cross_entropy(logits, ids[0, len(asked) :])
+        first = len(asked) + len(begun)
+        logits = model(ids).logits[0, first - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits, ids[0, first:])
         adam.zero_grad()
         loss.backward()
         adam.step()
