@@ -72,6 +72,7 @@ def _approve(session: Session, rule: CaseRule) -> None:
 class Meter:
     """What learning costs: seconds, and tokens through the model, with a gradient and without.
 
+    A token through some of the layers counts for that share; a gradient ends where the adapter begins.
     flops: 2N a token forward and 2N backward, N the weights of the layers: with a frozen base a backward pass
     computes the gradients of activations only. Attention and the output layer are left out.
     """
@@ -79,18 +80,18 @@ class Meter:
     def __init__(self, session: Session) -> None:
         policy: Any = session.policy
         self._on, self._weights = False, 0
-        self.seconds, self.forward, self.gradient = 0.0, 0, 0
-        if (
-            adapter := getattr(policy, "_adapter", None)
-        ) is not None:  # no part of the protocol, so not of all
+        self.seconds, self.forward, self.gradient = 0.0, 0.0, 0.0
+        adapter = getattr(policy, "_adapter", None)  # no part of the protocol, so not of all
+        if adapter is not None:
             model = adapter.model.get_base_model()
             embedded = {id(p) for p in model.get_input_embeddings().parameters()}
             counted = (p for n, p in model.named_parameters() if "lora_" not in n and id(p) not in embedded)
             self._weights = sum(p.numel() for p in counted)
-            # Not the model: its layers may be computed without it (network).
-            adapter.embedding.register_forward_pre_hook(self._seen, with_kwargs=True)
-        for name in ("demonstrate", "prepare", "step"):
-            setattr(policy, name, self.metered(getattr(policy, name)))
+            self._upper = 1.0 - adapter.first / model.config.num_hidden_layers
+            adapter.forward, adapter.below = self._seen(adapter.forward), self._seen_below(adapter.below)
+        for name in ("demonstrate", "nearness", "prepare", "step"):
+            if hasattr(policy, name):
+                setattr(policy, name, self.metered(getattr(policy, name)))
 
     def metered(self, run: Any) -> Any:
         """`run`, its cost counted."""
@@ -113,13 +114,26 @@ class Meter:
             "tokens_with_gradient": self.gradient,
             "flops": 2.0 * self._weights * (self.forward + self.gradient),
         }
-        self.seconds, self.forward, self.gradient = 0.0, 0, 0
+        self.seconds, self.forward, self.gradient = 0.0, 0.0, 0.0
         return found
 
-    def _seen(self, module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def _seen(self, forward: Any) -> Any:
         import torch
 
-        ids = named.get("input_ids", given[0] if given else None)
-        if self._on and ids is not None:
-            self.forward += ids.numel()
-            self.gradient += ids.numel() if torch.is_grad_enabled() else 0
+        def counted(*given: Any, **named: Any) -> Any:
+            begun = named.get("below", given[5] if len(given) > 5 else None)
+            if self._on:
+                self.forward += len(given[0]) * (1.0 if begun is None else self._upper)
+                self.gradient += len(given[0]) * self._upper if torch.is_grad_enabled() else 0.0
+            return forward(*given, **named)
+
+        return counted
+
+    def _seen_below(self, below: Any) -> Any:
+        def counted(*given: Any, **named: Any) -> Any:
+            found = below(*given, **named)
+            if self._on and found is not None:
+                self.forward += len(given[0]) * (1.0 - self._upper)
+            return found
+
+        return counted
