@@ -20,7 +20,7 @@ from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 
 SPEED: Mapping[str, str] = {
-    "qwen2.5-coder-0.5b": "11 tokens/s; learning from a correction about 30 s",
+    "qwen2.5-coder-0.5b": "6 to 11 tokens/s; learning from a correction one to three minutes",
     "smollm2-135m": "14 tokens/s on one core",
 }
 """Measured on two cores of a 2026 AMD EPYC, fp32, grammar on; nothing where it was not measured."""
