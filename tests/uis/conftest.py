@@ -50,11 +50,12 @@ class Terminal:
         rows, columns = size
         self._screen = _Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
+        named = ["--model", model.format(script)] if model else []
         options = ["--log", str(self.log)] if "--resume" not in arguments else []
         options += ["--set", "trainer.divergence_floor=0.3"]  # whatever figure is tuned into the default
         self.child: pexpect.spawn[str] = pexpect.spawn(
             str(Path(sys.executable).parent / "continualcode"),
-            ["run", str(self.project), "--model", model.format(script), *options, *arguments],
+            ["run", str(self.project), *named, *options, *arguments],
             env={
                 **{
                     k: v
@@ -139,7 +140,10 @@ Start = Callable[..., Terminal]
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Start]:
-    """`terminal(calls, size=(rows, columns), arguments=…, NAME=value…)`: a session at its first prompt."""
+    """`terminal(calls, size=(rows, columns), arguments=…, NAME=value…)`: a session at its first prompt.
+
+    model: "" names none, as a new user does.
+    """
     started: list[Terminal] = []
 
     def start(

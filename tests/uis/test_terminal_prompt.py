@@ -166,6 +166,25 @@ def test_what_is_typed_while_the_model_works_waits_for_the_next_prompt(terminal:
     assert said(screen) == ["go", "next thing"]
 
 
+def test_what_a_session_was_not_able_to_learn_is_learned_when_it_goes_on(terminal: "Start") -> None:
+    """Without a key pressed; what is typed meanwhile waits."""
+    first = terminal(arguments=["--set", "session.train=false"])
+    first.keys("Fix line 2\r")
+    first.sees(r"y allow")
+    first.keys("n")
+    first.sees("What should it do instead")
+    first.keys("Use edit_lines.\r")
+    first.sees(r"y allow")
+    assert first.child.pid is not None
+    first.child.kill(signal.SIGKILL)
+    first.child.close()
+    second = terminal(arguments=["--resume", str(first.log)], prompt=r"divergence \d")
+    second.sees(r"(?m)^>$")
+    assert second.records("update_applied")
+    second.keys("/quit\r")
+    assert second.ends() == 0
+
+
 def test_a_session_that_was_killed_goes_on_where_it_was(terminal: "Start") -> None:
     write = {"name": "write", "arguments": {"path": "b.txt", "content": "x\n"}}
     screen = terminal([write, write])

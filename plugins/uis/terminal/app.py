@@ -76,14 +76,17 @@ class TerminalUI:
             if not started:
                 started = True
                 loading.start(self._lines.withdraw)
-            elif loading.error is not None:
+            elif loading.error is not None or loading.owes:
                 self._lines.withdraw()
 
         while True:
             given = self._lines.prompt(text, refresh=0.2, begin=start)
+            text = given or ""
+            if given is None and loading.owes:  # what was left to learn is learned before anything else
+                self._working.begin(loading.result().cancelled)
+                break
             if loading.error is None and given is None:
                 self._leave(loading)
-            text = given or ""
             if loading.error is None and not text.strip():
                 continue
             try:

@@ -12,7 +12,7 @@ from continualcode.core.session import Session
 
 
 class Loading:
-    """`open_session` at work in a thread. `state` says how far it is; `ended` is called there at the end."""
+    """`open_session` at work in a thread. `state` says how far it is."""
 
     def __init__(self, open_session: Callable[[], Session]) -> None:
         self.state = "loading the model"
@@ -21,12 +21,12 @@ class Loading:
         self._abandoned = threading.Event()
         self._session: Session | None = None
         self._error: BaseException | None = None
-        self._failed: Callable[[], None] = lambda: None
+        self._called: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
-    def start(self, failed: Callable[[], None]) -> None:
-        """Begin; `failed` is called in the thread if the session could not be opened."""
-        self._failed = failed
+    def start(self, called: Callable[[], None]) -> None:
+        """Begin; `called` is called in the thread if the session could not be opened, or owes an update."""
+        self._called = called
         self._thread.start()
 
     @property
@@ -38,6 +38,12 @@ class Loading:
     def error(self) -> BaseException | None:
         """Why there is no session; None while it is not known, or there is one."""
         return self._error if self.over else None
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is a session with corrections that an earlier process did not get to learn."""
+        session = self._session if self.over else None
+        return session is not None and session.config.session.train and bool(session.transcript.pending())
 
     def report(self, label: str, done: int, total: int) -> None:
         """Called by what loads, in the thread; raises KeyboardInterrupt there if nobody waits any more."""
@@ -69,5 +75,5 @@ class Loading:
         except BaseException as error:  # KeyboardInterrupt too: it is this thread's answer, told by `result`
             self._error = error
         self._over.set()
-        if self._error is not None:
-            self._failed()
+        if self._error is not None or self.owes:
+            self._called()
