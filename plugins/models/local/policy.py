@@ -195,6 +195,8 @@ class LocalPolicy:
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Batch:
         """Score the teacher once and return a batch to step on."""
+        if examples:
+            self._shelf.fetch(examples[0].prompt_ids)  # a replay reads what the session did
         return self._learner.prepare(examples, objective, optimiser)
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:
