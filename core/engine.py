@@ -112,8 +112,8 @@ def learn(session: Session) -> Outcome | None:
 
     How it ended, as recorded; None: there was nothing to learn.
     """
-    corrections = session.transcript.pending()
-    if not corrections or not session.config.session.train:
+    corrections = session.owed
+    if not corrections:
         return None
     policy, trainer, transcript = session.policy, session.trainer, session.transcript
     before, clock = session.lineage.keep(transcript.standing), time.perf_counter()

@@ -11,7 +11,7 @@ def same_model(started: SessionStarted, policy: Policy) -> bool:
     return (started.model.base, started.model.adapter) == (policy.model.base, policy.model.adapter)
 
 
-ELSEWHERE = 0.05
+SERVER_TOLERANCE = 0.05
 """Nats by which figures may differ between a local model and the same one on a server, if nothing is said."""
 
 

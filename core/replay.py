@@ -25,7 +25,7 @@ from continualcode.core.events import (
     event_registry,
 )
 from continualcode.core.lineage import Lineage
-from continualcode.core.models import ELSEWHERE, elsewhere, on_server, require_able, require_same_model
+from continualcode.core.models import SERVER_TOLERANCE, elsewhere, on_server, require_able, require_same_model
 from continualcode.core.optional import Recalling
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType, Policy, Progress, Trainer
@@ -305,7 +305,7 @@ class Replayer:
         self.policy.reset()
         weights = self.policy.weights()
         own = self.policy.tolerance if isinstance(self.policy, Recalling) else None
-        own = ELSEWHERE if apart and own is None else own
+        own = SERVER_TOLERANCE if apart and own is None else own
         self.report = ReplayReport(
             weights=weights,
             logged=started.weights,

@@ -18,6 +18,7 @@ import structlog
 from continualcode.core.config import Config
 from continualcode.core.errors import CapabilityMissing, ReplayError
 from continualcode.core.events import (
+    CorrectionGiven,
     PluginFailed,
     SessionEnded,
     SessionResumed,
@@ -77,6 +78,11 @@ class Session:
     ended: bool = False
     successor: "Successor | None" = None
     """What to go on with when this one has ended."""
+
+    @property
+    def owed(self) -> tuple[CorrectionGiven, ...]:
+        """What is to be learned next: corrections that no update has taken up, unless nothing is learned."""
+        return self.transcript.pending() if self.config.session.train else ()
 
     def append(self, record: R, *, cause: str | None = None, _depth: int = 0) -> R:
         """Make `record` a fact: durable, folded, shown, observed. Returns it as written (with its id)."""

@@ -93,13 +93,12 @@ def variant(
 
 
 def killed(line: Sequence[str], log: Path, screen: Path, number: int) -> None:
-    """Run a session, and kill it a second after its update `number` has begun."""
+    """Run a session, and kill it as soon as its update `number` has begun."""
     with screen.open("w") as out:
         running = subprocess.Popen(line, stdout=out, stderr=subprocess.STDOUT)
         while running.poll() is None:
-            time.sleep(0.2)
+            time.sleep(0.01)
             if log.exists() and log.read_bytes().count(b'"update_started"') >= number:
-                time.sleep(1.0)
                 os.kill(running.pid, signal.SIGKILL)
                 break
     if running.wait() != -signal.SIGKILL:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from continualcode.core.data import SamplingParams
-from continualcode.plugins.models.local.drafts import ALIKE, LONGEST, Ahead
+from continualcode.plugins.models.local.drafts import ALIKE, LONGEST, PromptLookup
 from continualcode.plugins.models.local.pieces import BASE
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import Split
@@ -28,10 +28,10 @@ class Counted:
         return torch.arange(len(ids) - last + 1, len(ids) + 1, dtype=torch.float32)[:, None]
 
 
-def ahead(prompt: Sequence[int], most: int = 100) -> tuple[Ahead, Counted]:
+def ahead(prompt: Sequence[int], most: int = 100) -> tuple[PromptLookup, Counted]:
     counted = Counted()
     untyped: Any = counted
-    return Ahead(untyped, prompt, most), counted
+    return PromptLookup(untyped, prompt, most), counted
 
 
 @given(
@@ -74,7 +74,7 @@ def test_scores_are_those_of_a_pass_for_each_token(policy: LocalPolicy) -> None:
     prefix = inside._prefix
     said = (*PROMPT[3:9], 60, 61, *PROMPT[:5])
     prefix.start(PROMPT, Split(len(PROMPT) - 1, BASE, BASE))
-    one = Ahead(prefix, PROMPT, len(said) + 1)
+    one = PromptLookup(prefix, PROMPT, len(said) + 1)
     together = [one.logits([*PROMPT, *said[:count]]).log_softmax(-1) for count in range(len(said))]
     prefix.start(PROMPT, Split(len(PROMPT) - 1, BASE, BASE))
     alone = [prefix.logits([*PROMPT, *said[:count]])[0].log_softmax(-1) for count in range(len(said))]

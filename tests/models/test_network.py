@@ -127,3 +127,12 @@ def test_what_is_not_written_goes_the_general_way() -> None:
         theirs = general(adapter, IDS).log_softmax(-1)
     for cuts in ((), (4, 5)):
         assert torch.allclose(ours(adapter, IDS, *cuts).log_softmax(-1), theirs, atol=1e-5)
+
+
+def test_its_hidden_states_are_those_that_transformers_tells(adapter: Adapter) -> None:
+    packed = Packed.of(IDS)
+    with torch.no_grad():
+        ours = adapter.states(packed, [2, 5])
+        theirs = adapter.model(input_ids=torch.tensor([IDS]), output_hidden_states=True).hidden_states
+    assert len(ours) == len(theirs)
+    assert all(torch.allclose(a, b[0, [2, 5]], atol=1e-4) for a, b in zip(ours, theirs, strict=True))

@@ -24,8 +24,8 @@ class Reader:
         inside: Any = policy
         begins = inside._language.header[0]
         pieces = Pieces(2**30, begins)
-        self.prefix = Prefix(inside._adapter, pieces, CPU)
-        self.shelf = Shelf(folder, pieces, {"stack": stack}, begins, CPU)
+        self.shelf = Shelf(folder, pieces, {"stack": stack}, CPU)
+        self.prefix = Prefix(inside._adapter, pieces, CPU, self.shelf)
         self.likeness = Likeness(inside._adapter, self.prefix, self.shelf)
 
     def compared(self, prompts: list[tuple[int, ...]]) -> tuple[list[float], int]:
@@ -50,18 +50,25 @@ def test_a_later_session_reads_only_what_is_its_own(policy: LocalPolicy, tmp_pat
     assert own == inside._adapter.reads(asked[0]) - asked[0].index(inside._language.header[0], 1) < all_of_it
 
 
-def test_nothing_that_a_user_said_is_kept(policy: LocalPolicy, tmp_path: Path) -> None:
+def test_whoever_reads_first_finds_it(policy: LocalPolicy, tmp_path: Path) -> None:
+    """A replay compares nothing and samples nothing; `cc eval` asks for probabilities only."""
     asked = prompts(policy)
-    reader = Reader(policy, tmp_path)
+    Reader(policy, tmp_path).compared(asked)
+    replay = Reader(policy, tmp_path)
+    replay.prefix.reading(asked[1:])
+    assert replay.prefix.computed == 0
+
+
+def test_nothing_that_a_user_said_is_kept(policy: LocalPolicy, tmp_path: Path) -> None:
+    asked, folder = prompts(policy), tmp_path / "shelf"
+    reader = Reader(policy, folder)
     reader.prefix.reading(asked[:1])
-    reader.shelf.keep(asked[:1])
-    (file,) = tmp_path.iterdir()
-    later = Reader(policy, tmp_path)
-    later.shelf.fetch(asked[0])
-    system = asked[0].index(asked[0][0], 1)
+    reader.shelf.keep_beginning(asked[0])
+    later = Reader(policy, folder)
+    assert later.shelf.fetch(asked[0]) == {}
     inside: Any = later.prefix
-    assert inside._pieces.known("base", asked[0]) == system
-    assert later.shelf.fetch(asked[0]) == {} and file.stat().st_mode & 0o077 in (0, 0o044)
+    assert inside._pieces.known("base", asked[0]) == asked[0].index(asked[0][0], 1)
+    assert folder.stat().st_mode & 0o077 == 0, "and the system message is for nobody else to read"
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "empty", "gone", "not ours"])

@@ -167,8 +167,10 @@ def test_what_is_typed_while_the_model_works_waits_for_the_next_prompt(terminal:
 
 
 def test_what_a_session_was_not_able_to_learn_is_learned_when_it_goes_on(terminal: "Start") -> None:
-    """Without a key pressed; what is typed meanwhile waits."""
-    first = terminal(arguments=["--set", "session.train=false"])
+    """Without Enter pressed; what was typed meanwhile stands in the line."""
+    calls = [{"name": "write", "arguments": {"path": "b.txt", "content": "x\n"}}] * 2
+    untaught = ["--set", "session.train=false"]
+    first = terminal(calls, model=SLOW["model"], arguments=[*SLOW["arguments"], *untaught])
     first.keys("Fix line 2\r")
     first.sees(r"y allow")
     first.keys("n")
@@ -178,10 +180,12 @@ def test_what_a_session_was_not_able_to_learn_is_learned_when_it_goes_on(termina
     assert first.child.pid is not None
     first.child.kill(signal.SIGKILL)
     first.child.close()
-    second = terminal(arguments=["--resume", str(first.log)], prompt=r"divergence \d")
-    second.sees(r"(?m)^>$")
-    assert second.records("update_applied")
-    second.keys("/quit\r")
+    again = [*SLOW["arguments"], "--resume", str(first.log)]
+    second = terminal(["x"], SLOW_LOADING="2", prompt=PROMPT, model=SLOW["model"], arguments=again)
+    second.keys("and then")
+    second.sees(r"divergence \d[\s\S]*\n> and then")
+    assert second.records("update_applied") and len(second.records("prompt_submitted")) == 1
+    second.keys("\x15/quit\r")
     assert second.ends() == 0
 
 

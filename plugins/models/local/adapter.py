@@ -196,10 +196,23 @@ class Adapter:
         return packed.laid(self.below, paths, wanted, self._device)
 
     def states(self, packed: Packed, at: Sequence[int]) -> list[Tensor]:
-        """Hidden states [len(at), width] after the nodes `at`: of the embedding, then of each layer."""
+        """Hidden states [len(at), width] after the nodes `at`: of the embedding, then of each layer.
+
+        The last layer's as the output layer takes them, which is how transformers tells them.
+        """
+        if self._written is not None:
+            return packed.states(partial(self._states, self._written), at, self._device)
         from continualcode.plugins.models.local import general
 
         return packed.states(partial(general.states, self.model), at, self._device)
+
+    def _states(
+        self, written: Written, ids: Tensor, places: Tensor, memory: Memory, mask: Tensor
+    ) -> list[Tensor]:
+        found = [written.embedded(ids)]
+        for layer in range(self._layers):
+            found.append(written.hidden(found[-1], places, memory, mask, range(layer, layer + 1)))
+        return [*found[:-1], written.normed(found[-1])]
 
     @property
     def _device(self) -> torch.device:

@@ -34,7 +34,7 @@ class Likeness:
         for together in (keys[:1], keys[1:]):  # apart, so that no bit depends on which are known
             self._look([key for key in new if key in together])
         if not new and not kept.keys() >= set(keys[1:]):
-            self._shelf.keep(keys[1:], {key: self._states[key] for key in keys[1:]})
+            self._shelf.keep({key: self._states[key] for key in keys[1:]})
         own, theirs = self._states[keys[0]], torch.stack([self._states[key] for key in keys[1:]])
         centre = theirs.mean(0)  # [3, width]
         cosines = torch.nn.functional.cosine_similarity(theirs - centre, (own - centre)[None], dim=-1)

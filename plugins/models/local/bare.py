@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from continualcode.core.errors import ModelUnavailable
 from continualcode.plugins.models.identity import weight_files
+from continualcode.plugins.models.local import files
 from continualcode.plugins.models.local.network import KNOWN, Layer, Linear, Norm, Parts
 
 LINEAR = re.compile(r"model\.layers\.(\d+)\.(?:self_attn|mlp)\.[a-z]+_proj")
@@ -196,12 +196,10 @@ def load(
     if not config.plain:
         return None
     tensors: dict[str, Tensor] = {}
-    opened: Any = safe_open
     for file in weight_files(folder):
         try:
-            with opened(file, "pt") as found:
-                tensors |= {key: found.get_tensor(key) for key in found.keys()}  # noqa: SIM118  # it is no mapping
-        except (OSError, SafetensorError) as error:
+            tensors |= files.read(file)[0]
+        except (OSError, files.SafetensorError) as error:
             raise ModelUnavailable(f"{name}: {file} cannot be read: {error}") from error
     if {key: tuple(tensor.shape) for key, tensor in tensors.items()} != config.shapes():
         return None

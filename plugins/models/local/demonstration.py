@@ -16,7 +16,7 @@ from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
-from continualcode.plugins.models.local.drafts import Ahead
+from continualcode.plugins.models.local.drafts import PromptLookup
 from continualcode.plugins.models.local.prefix import Prefix, split
 
 
@@ -47,8 +47,8 @@ class Demonstrator:
         if guidance != 1.0:
             self._neutral.start(neutral_ids, split(self._adapter, neutral_ids, weights))
         walk = self._constraint.walk(grammar)
-        after_told = Ahead(self._told, teacher_ids, max_tokens)
-        after_neutral = Ahead(self._neutral, neutral_ids, max_tokens)
+        after_told = PromptLookup(self._told, teacher_ids, max_tokens)
+        after_neutral = PromptLookup(self._neutral, neutral_ids, max_tokens)
         ids: list[int] = []
         logprobs: list[float] = []
         while len(ids) < max_tokens and not walk.ended:

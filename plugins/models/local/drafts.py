@@ -24,7 +24,7 @@ LONGEST = 15
 """How many tokens a draft has at most: the first is then one of 16, a size that kernels like."""
 
 
-class Ahead:
+class PromptLookup:
     """Scores after a growing sequence, some of them computed ahead.
 
     prompt: what it begins with. most: how many tokens come after that at most.
@@ -47,14 +47,14 @@ class Ahead:
         place = len(self._ids) - self._from
         if self._scores is not None and self._draft[:place] == self._ids[self._from :]:
             return self._scores[place]
-        self._learn()
+        self._adapt()
         self._draft, self._from = self._next(), len(self._ids)
         self._scores = self._prefix.logits(
             [*self._ids, *self._draft], last=len(self._draft) + 1, cancelled=cancelled
         )
         return self._scores[0]
 
-    def _learn(self) -> None:
+    def _adapt(self) -> None:
         """A draft of which little was said makes the next ones shorter; one that was said, longer."""
         if self._draft:
             said = common(self._draft, self._ids[self._from :])
@@ -67,4 +67,5 @@ class Ahead:
             self._seen[tuple(self._ids[end - ALIKE : end])] = end
         self._indexed = max(self._indexed, len(self._ids) - 1)
         at = self._seen.get(tuple(self._ids[-ALIKE:]))
-        return [] if at is None else self._ids[at:][: min(self._longest, self._end - len(self._ids) - 1)]
+        room = max(0, self._end - len(self._ids) - 1)
+        return [] if at is None else self._ids[at : at + min(self._longest, room)]

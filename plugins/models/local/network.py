@@ -141,7 +141,11 @@ class Written:
         """Next-token logits [n, V] from the last layer's hidden states [n, width]."""
         if not len(hidden):
             return torch.zeros((0, len(self._parts.head.weight)), dtype=hidden.dtype, device=hidden.device)
-        return self._parts.head(self._parts.norm(hidden), None)
+        return self._parts.head(self.normed(hidden), None)
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """The last layer's hidden states [n, width] as the output layer takes them."""
+        return self._parts.norm(hidden)
 
     def _linear(self, linear: Linear, x: Tensor) -> Tensor:
         if linear.a is None or not self._adapted():

@@ -69,19 +69,28 @@ class Pieces:
         if ids:
             yield len(ids)
 
+    def message(self, ids: Sequence[int]) -> int:
+        """How many tokens the first message of a sequence has; 0 where no other comes after it."""
+        later = (place for place, token in enumerate(ids) if token == self._begins and place)
+        return next(later, 0)
+
     def whole(self, ids: Sequence[int], count: int) -> int:
         """How many of the first `count` tokens are in whole pieces of the sequence `ids`."""
         return max((end for end in self.ends(ids) if end <= count and end < len(ids)), default=0)
 
+    def path(self, weights: str, ids: Sequence[int]) -> Iterator[Piece]:
+        """The pieces of a sequence from its start, as far as they are kept."""
+        at, start = self.root(weights), 0
+        for end in self.ends(ids):
+            piece = at.after.get(tuple(ids[start:end]))
+            if piece is None:
+                return
+            yield piece
+            at, start = piece, end
+
     def known(self, weights: str, ids: Sequence[int]) -> int:
         """How many tokens of a sequence are kept in whole pieces."""
-        at, count = self.root(weights), 0
-        for end in self.ends(ids):
-            piece = at.after.get(tuple(ids[count:end]))
-            if piece is None or end == len(ids):
-                break
-            at, count = piece, end
-        return count
+        return self.whole(ids, sum(len(piece.ids) for piece in self.path(weights, ids)))
 
     def add(self, before: Piece, ids: Sequence[int], layers: Layers) -> Piece:
         """Keep what was computed of `ids` after the whole piece (or root) `before`."""

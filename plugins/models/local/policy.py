@@ -62,12 +62,12 @@ class LocalPolicy:
         pieces = Pieces(loading.room_for_pieces(model), begins)
         self._stack = loading.fingerprint(device, dtype) | self._language.stack
         kept = files.folder.parent / ".read" if files.folder.parent == cache else None
-        self._shelf = Shelf(kept, pieces, {**self._stack, "base": files.base}, begins, device)
-        self._prefix = Prefix(self._adapter, pieces, device)
+        self._shelf = Shelf(kept, pieces, {**self._stack, "base": files.base}, device)
+        self._prefix = Prefix(self._adapter, pieces, device, self._shelf)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
         context = min(given.context, self._adapter.context)
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
-        neutral = Prefix(self._adapter, pieces, device)
+        neutral = Prefix(self._adapter, pieces, device, self._shelf)
         self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
         self._likeness = Likeness(self._adapter, self._prefix, self._shelf)
         self._weights: str | None = None
@@ -146,9 +146,8 @@ class LocalPolicy:
         cancelled: threading.Event | None = None,
     ) -> Sample:
         """Draw one completion; see `sampler.Sampler.sample`."""
-        self._shelf.fetch(prompt_ids)
         sample = self._sampler.sample(prompt_ids, grammar, params, self.weights(), on_text, cancelled)
-        self._shelf.keep([prompt_ids])
+        self._shelf.keep_beginning(prompt_ids)
         return sample
 
     def tool_probabilities(
@@ -195,8 +194,6 @@ class LocalPolicy:
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Batch:
         """Score the teacher once and return a batch to step on."""
-        if examples:
-            self._shelf.fetch(examples[0].prompt_ids)  # a replay reads what the session did
         return self._learner.prepare(examples, objective, optimiser)
 
     def step(self, batch: Batch, *, stop_below: float) -> StepReport:

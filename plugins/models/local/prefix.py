@@ -19,6 +19,7 @@ from torch import Tensor
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.packing import Packed, Reading
 from continualcode.plugins.models.local.pieces import BASE, Layers, Piece, Pieces
+from continualcode.plugins.models.local.shelf import Shelf
 
 CHUNK = 512
 """How many spoken tokens one forward pass takes at most: bounds its memory, and the wait until it stops."""
@@ -49,11 +50,15 @@ def split(adapter: Adapter, prompt: Sequence[int], weights: str) -> Split:
 class Prefix:
     """One sequence and its keys and values, of a model in eval mode; several may share `pieces`.
 
-    `computed` counts the tokens that were given to the model, over the life of this object.
+    shelf: where beginnings that were read in other sessions are looked for; None: nowhere. `computed` counts
+    the tokens that were given to the model, over the life of this object.
     """
 
-    def __init__(self, adapter: Adapter, pieces: Pieces, device: torch.device) -> None:
+    def __init__(
+        self, adapter: Adapter, pieces: Pieces, device: torch.device, shelf: Shelf | None = None
+    ) -> None:
         self.computed = 0
+        self._shelf = shelf
         self._adapter = adapter
         self._pieces = pieces
         self._device = device
@@ -76,6 +81,8 @@ class Prefix:
         What comes after does not depend on earlier sequences, to the bit. Not `exact`: where reader and
         speaker are the same, what was spoken may count as read, though not in pieces. Raises Interrupted.
         """
+        if self._shelf is not None and split.reader == BASE:
+            self._shelf.fetch(ids)
         wanted, before = list(ids[: split.read]), self._split
         same = common(self._ids, wanted)
         one_voice = split.reader == split.speaker == before.reader == before.speaker

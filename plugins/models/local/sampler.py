@@ -20,7 +20,7 @@ from continualcode.core.errors import UsageError
 from continualcode.plugins.models.language.tokens import Codec
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
-from continualcode.plugins.models.local.drafts import Ahead
+from continualcode.plugins.models.local.drafts import PromptLookup
 from continualcode.plugins.models.local.prefix import Interrupted, Prefix, split
 
 BROKEN = "\ufffd"
@@ -55,7 +55,7 @@ class Sampler:
         """
         most, parts = min(params.max_tokens, self.room(prompt_ids)), split(self._adapter, prompt_ids, weights)
         generator = torch.Generator().manual_seed(params.seed)
-        walk, ahead = self._constraint.walk(grammar), Ahead(self._prefix, prompt_ids, most)
+        walk, ahead = self._constraint.walk(grammar), PromptLookup(self._prefix, prompt_ids, most)
         stream = Stream(self._codec, on_text)
         ids: list[int] = []
         logprobs: list[float] = []

@@ -5,15 +5,13 @@ adapter   the folder that peft writes: `PeftModel.from_pretrained(base, folder)`
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors import torch as of_torch
 from torch import Tensor
 
 from continualcode.core.errors import ReplayError
+from continualcode.plugins.models.local import files
 from continualcode.plugins.models.local.adapter import Adapter, Factors
 from continualcode.plugins.models.local.batch import Snapshot
 from continualcode.plugins.models.local.teachers import Ema, pairs
@@ -25,27 +23,19 @@ def save(snapshot: Snapshot, file: Path) -> None:
     tensors |= {f"moments {name}": t for name, t in snapshot.moments.items()}
     ema = snapshot.ema
     tensors |= {f"ema {name}": t for name, t in ema.factors.items()} if ema else {}
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        about = {"ema": json.dumps(None if ema is None else ema.error)}
-        untyped: Any = of_torch  # as is its function
-        untyped.save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, new, about)
-        os.replace(new, file)
-    finally:
-        new.unlink(missing_ok=True)
+    files.write(file, tensors, {"ema": json.dumps(None if ema is None else ema.error)})
 
 
 def load(file: Path, device: str) -> Snapshot:
     """What `save` wrote, on `device`. Raises ReplayError where it cannot be read."""
     parts: dict[str, Factors] = {"weights": {}, "moments": {}, "ema": {}}
     try:
-        opened: Any = safe_open
-        with opened(file, "pt", device=device) as tensors:
-            error = json.loads(tensors.metadata()["ema"])
-            for key in tensors.keys():  # noqa: SIM118  # it is no mapping: keys() is all there is
-                part, _, name = key.partition(" ")
-                parts[part][name] = tensors.get_tensor(key)
-    except (OSError, SafetensorError, KeyError) as damage:
+        tensors, about = files.read(file, device)
+        error = json.loads(about["ema"])
+        for key, tensor in tensors.items():
+            part, _, name = key.partition(" ")
+            parts[part][name] = tensor
+    except (OSError, files.SafetensorError, KeyError) as damage:
         raise ReplayError(f"{file}: no saved weights can be read from it: {damage}") from damage
     return Snapshot(parts["weights"], parts["moments"], None if error is None else Ema(parts["ema"], error))
 

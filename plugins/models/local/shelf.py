@@ -13,16 +13,17 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors import torch as of_torch
 from torch import Tensor
 
+from continualcode.plugins.models.local import files
 from continualcode.plugins.models.local.adapter import digest
 from continualcode.plugins.models.local.pieces import BASE, Piece, Pieces
+
+FORMAT = "2"
+"""Of a file, and of how its states are computed: another one is not looked for."""
 
 FILES = 4
 """How many system messages are kept: those used last."""
@@ -41,105 +42,84 @@ class About(msgspec.Struct):
 class Shelf:
     """The files in `folder`, for `pieces` of a base model; None: nothing is kept.
 
-    of: what tells models and stacks apart. begins: the token that every message begins with.
+    of: what tells models and stacks apart.
     """
 
     def __init__(
-        self, folder: Path | None, pieces: Pieces, of: Mapping[str, str], begins: int | None, device: Any
+        self, folder: Path | None, pieces: Pieces, of: Mapping[str, str], device: torch.device
     ) -> None:
         self._folder = folder
         self._pieces = pieces
         self._of = json.dumps(dict(of), sort_keys=True)
-        self._begins = begins
         self._device = device
-        self._looked: dict[tuple[int, ...], States | None] = {}
+        self._kept: dict[tuple[int, ...], States | None] = {}
 
     def fetch(self, prompt: Sequence[int]) -> States:
         """Have what is kept of the beginning of `prompt` among the pieces; the states kept with it."""
         system = self._system(prompt)
         if not system:
             return {}
-        if system not in self._looked:
-            self._looked[system] = self._read(self._file(system))
-        return self._looked[system] or {}
+        if system not in self._kept:
+            self._kept[system] = self._read(self._file(system))
+        return self._kept[system] or {}
 
-    def keep(self, prompts: Sequence[Sequence[int]], states: States | None = None) -> None:
-        """Keep what was read of `prompts`, which begin with one system message, instead of what is kept.
+    def keep_beginning(self, prompt: Sequence[int]) -> None:
+        """Keep what was read of the system message of `prompt`, where nothing is kept of it yet."""
+        system = self._system(prompt)
+        if system and self._kept.get(system) is None:
+            self._keep(system, (), {})
 
-        No prompts but one, and no states: of that one its system message alone, where nothing is kept yet.
-        """
-        system = self._system(prompts[0])
-        if not system or (states is None and self._looked.get(system) is not None):
-            return
-        wanted = [system] if states is None else [system, *prompts]
-        found: list[Piece] = []
-        for ids in wanted:
-            found += [piece for piece in self._path(ids) if piece not in found]
-        places = {id(piece): place for place, piece in enumerate(found)}
+    def keep(self, states: States) -> None:
+        """Keep what was read of the prompts of `states`, all of one system message, and those."""
+        if system := self._system(next(iter(states), ())):
+            self._keep(system, states, states)
+
+    def _keep(self, system: tuple[int, ...], prompts: Iterable[tuple[int, ...]], states: States) -> None:
+        found = {piece: None for ids in (system, *prompts) for piece in self._pieces.path(BASE, ids)}
+        places: dict[Piece | None, int] = {piece: place for place, piece in enumerate(found)}
         about = About(
-            pieces=[(places.get(id(piece.before), -1), list(piece.ids)) for piece in found],
-            states=[list(ids) for ids in states or {}],
+            pieces=[(places.get(piece.before, -1), list(piece.ids)) for piece in found],
+            states=[list(ids) for ids in states],
         )
         tensors = {
-            f"piece {n}": torch.stack([torch.stack(pair) for pair in p.layers]) for n, p in enumerate(found)
+            f"piece {n}": torch.stack([torch.stack(pair) for pair in piece.layers])
+            for n, piece in enumerate(found)
         }
-        tensors |= {f"state {n}": state for n, state in enumerate((states or {}).values())}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        tensors |= {f"state {n}": state for n, state in enumerate(states.values())}
         self._write(self._file(system), tensors, about)
-        self._looked[system] = dict(states or {})
-
-    def _path(self, ids: Sequence[int]) -> Iterable[Piece]:
-        """The pieces of a sequence, as far as they are known."""
-        at, start = self._pieces.root(BASE), 0
-        for end in self._pieces.ends(ids):
-            piece = at.after.get(tuple(ids[start:end]))
-            if piece is None:
-                return
-            yield piece
-            at, start = piece, end
+        self._kept[system] = dict(states)
 
     def _system(self, prompt: Sequence[int]) -> tuple[int, ...]:
-        """The first message of a prompt; empty where it is the only one."""
-        if self._folder is None or self._begins is None or self._begins not in prompt[1:]:
-            return ()
-        return tuple(prompt[: tuple(prompt).index(self._begins, 1)])
+        """The first message of a prompt; empty where it is the only one, or nothing is to be kept."""
+        return tuple(prompt[: self._pieces.message(prompt)]) if self._folder is not None else ()
 
     def _file(self, system: tuple[int, ...]) -> Path:
         assert self._folder is not None  # there is no system message without one
-        named = hashlib.sha256(f"{self._of}\n{system}".encode()).hexdigest()
+        named = hashlib.sha256(f"{FORMAT} {self._of}\n{system}".encode()).hexdigest()
         return self._folder / f"{named[:32]}.safetensors"
 
     def _read(self, file: Path) -> States | None:
-        opened: Any = safe_open  # untyped
         try:
-            with opened(file, "pt", device="cpu") as kept:
-                about = msgspec.json.decode(kept.metadata()["about"], type=About)
-                tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  # no mapping
-                if digest(tensors) != kept.metadata()["sha256"]:
-                    return None
-            os.utime(file)
-        except (OSError, SafetensorError, KeyError, msgspec.MsgspecError):
+            tensors, written = files.read(file)
+            if digest(tensors) != written["sha256"]:
+                return None
+            about = msgspec.json.decode(written["about"], type=About)
+            os.utime(file)  # it was used: others go first
+        except (OSError, files.SafetensorError, KeyError, msgspec.MsgspecError):
             return None
         found: list[Piece] = []
         for number, (before, ids) in enumerate(about.pieces):
-            stacked = tensors[f"piece {number}"].to(self._device)
             at = self._pieces.root(BASE) if before < 0 else found[before]
+            stacked = tensors[f"piece {number}"].to(self._device)
             layers = tuple((pair[0], pair[1]) for pair in stacked)
             found.append(at.after.get(tuple(ids)) or self._pieces.add(at, ids, layers))
         return {tuple(ids): tensors[f"state {n}"] for n, ids in enumerate(about.states)}
 
     def _write(self, file: Path, tensors: dict[str, Tensor], about: About) -> None:
-        untyped: Any = of_torch
-        new = file.with_name(f".{file.name}.{os.getpid()}")
-        with contextlib.suppress(OSError, SafetensorError):
+        with contextlib.suppress(OSError, files.SafetensorError):
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                untyped.save_file(
-                    tensors, new, {"about": msgspec.json.encode(about).decode(), "sha256": digest(tensors)}
-                )
-                os.replace(new, file)
-            finally:
-                new.unlink(missing_ok=True)
+            told = {"about": msgspec.json.encode(about).decode(), "sha256": digest(tensors)}
+            files.write(file, tensors, told)
             by_age = sorted(file.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
             for old in by_age[:-FILES]:
                 old.unlink(missing_ok=True)

@@ -83,8 +83,11 @@ class TerminalUI:
             given = self._lines.prompt(text, refresh=0.2, begin=start)
             text = given or ""
             if given is None and loading.owes:  # what was left to learn is learned before anything else
+                self._ahead.text = self._lines.withdrawn
                 self._working.begin(loading.result().cancelled)
                 break
+            if loading.error is not None and self._lines.withdrawn.strip():
+                self._lines.remember(self._lines.withdrawn)
             if loading.error is None and given is None:
                 self._leave(loading)
             if loading.error is None and not text.strip():

@@ -53,6 +53,7 @@ class Lines:
     def __init__(self, theme: Theme, status: Callable[[int], str], completer: Completer) -> None:
         self._theme = theme
         self._status = status
+        self.withdrawn = ""
         self._hint = ""
         self._prompts = keep("prompts")
         self._corrections = keep("corrections")
@@ -91,14 +92,12 @@ class Lines:
         self._prompts.append_string(text)
 
     def withdraw(self) -> None:
-        """End the prompt from another thread as if nothing had been typed; what was is in the history."""
+        """End the prompt from another thread as if nothing had been typed; what was is in `withdrawn`."""
         app = self._prompt.app
 
         def leave() -> None:
             if app.is_running and not app.is_done:
-                text = self._prompt.default_buffer.text
-                if text.strip():
-                    self._prompts.append_string(text)
+                self.withdrawn = self._prompt.default_buffer.text
                 app.exit(result=None)
 
         if app.loop is not None:

@@ -21,12 +21,13 @@ class Loading:
         self._abandoned = threading.Event()
         self._session: Session | None = None
         self._error: BaseException | None = None
-        self._called: Callable[[], None] = lambda: None
+        self._interrupt: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
-    def start(self, called: Callable[[], None]) -> None:
-        """Begin; `called` is called in the thread if the session could not be opened, or owes an update."""
-        self._called = called
+    def start(self, interrupt: Callable[[], None]) -> None:
+        """Begin. `interrupt`: called in the thread where the first prompt is not to be waited for, as the
+        session could not be opened, or has something to learn."""
+        self._interrupt = interrupt
         self._thread.start()
 
     @property
@@ -42,8 +43,7 @@ class Loading:
     @property
     def owes(self) -> bool:
         """Whether there is a session with corrections that an earlier process did not get to learn."""
-        session = self._session if self.over else None
-        return session is not None and session.config.session.train and bool(session.transcript.pending())
+        return self.over and self._session is not None and bool(self._session.owed)
 
     def report(self, label: str, done: int, total: int) -> None:
         """Called by what loads, in the thread; raises KeyboardInterrupt there if nobody waits any more."""
@@ -76,4 +76,4 @@ class Loading:
             self._error = error
         self._over.set()
         if self._error is not None or self.owes:
-            self._called()
+            self._interrupt()
