@@ -83,29 +83,33 @@ def make_tokenizer() -> MakeTokenizer:
     return made.__getitem__
 
 
-@pytest.fixture(scope="session")
-def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: MakeTokenizer) -> Path:
-    """A folder that transformers loads: a random Qwen2 of 2 layers, 64 wide, in safetensors."""
-    folder = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = make_tokenizer("qwen")
+def save_random_model(folder: Path, tokenizer: Any, **changes: Any) -> Path:
+    """`folder` with a random Qwen2 of 2 layers, 64 wide, in safetensors, and its tokenizer."""
     tokenizer.save_pretrained(folder)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,  # so that its distributions are far from uniform
+        **changes,
+    }
     random: Any = torch.random  # has no types
     with random.fork_rng():
         random.manual_seed(0)
-        config = Qwen2Config(
-            vocab_size=len(tokenizer) + 7,  # wider than the tokenizer, as the real ones are
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            initializer_range=0.3,  # so that its distributions are far from uniform
-        )
-        model: Any = Qwen2ForCausalLM(config)
+        model: Any = Qwen2ForCausalLM(Qwen2Config(**sizes))
         model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: MakeTokenizer) -> Path:
+    """A folder that transformers loads; its vocabulary is wider than the tokenizer's, as real ones are."""
+    tokenizer = make_tokenizer("qwen")
+    wider = {"vocab_size": len(tokenizer) + 7, "tie_word_embeddings": True, "max_position_embeddings": 1024}
+    return save_random_model(tmp_path_factory.mktemp("tiny-model"), tokenizer, **wider)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from continualcode.core.data import Call, ToolSpec
+from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import bare, general, loading
 from continualcode.plugins.models.local import tokenizer as tokenizers
@@ -142,6 +143,8 @@ def test_a_kept_tokenizer_is_the_same(
     ours, theirs = Language(then), Language(first)
     assert ours.family == theirs.family
     assert ours.codec.control == theirs.codec.control
+    assert ours.codec.size == theirs.codec.size == len(first)
+    assert opening.grammar(ours, tools) == opening.grammar(theirs, tools)
     grammar = ours.grammar(tools)
     assert grammar is not None
     assert grammar == theirs.grammar(tools)

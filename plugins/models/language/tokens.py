@@ -28,7 +28,6 @@ class Codec:
     """Encodes and decodes with one tokenizer of transformers."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         added: dict[int, Any] = tokenizer.added_tokens_decoder
         # Runs of spaces that some tokenizers add are text like any other, and one character has no inside.
@@ -40,7 +39,7 @@ class Codec:
     @property
     def size(self) -> int:
         """How many tokens there are, added ones included."""
-        return len(self._tokenizer)
+        return self._backend.get_vocab_size(with_added_tokens=True)
 
     def guard(self, text: str) -> str:
         """`text` for use inside a prompt: it will be encoded as ordinary text, whatever it spells."""

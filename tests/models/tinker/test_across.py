@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from continualcode.cli.main import cli
 from continualcode.core import engine
@@ -17,6 +17,7 @@ from continualcode.core.events import DecisionMade, PromptSubmitted, ToolPropose
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
 from continualcode.core.testing import ScriptedUI
+from tests.models.conftest import save_random_model
 from tests.models.tinker.arithmetic import Model, State
 from tests.models.tinker.conftest import FEW
 from tests.models.tinker.served import Served
@@ -53,24 +54,7 @@ class Twin(Model):
 def folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Any) -> Path:
     """A random model with room for a session's prompts."""
     made = tmp_path_factory.mktemp("twin")
-    tokenizer = make_tokenizer("smollm")
-    tokenizer.save_pretrained(made)
-    random: Any = torch.random  # has no types
-    with random.fork_rng():
-        random.manual_seed(0)
-        config = Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=8192,
-            initializer_range=0.3,
-        )
-        model: Any = Qwen2ForCausalLM(config)
-        model.save_pretrained(made)
-    return made
+    return save_random_model(made, make_tokenizer("smollm"), max_position_embeddings=8192)
 
 
 @pytest.fixture
