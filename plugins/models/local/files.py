@@ -19,8 +19,8 @@ def read(file: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, 
     """
     opened: Any = safe_open
     with opened(file, "pt", device=device) as found:
-        # keys() is asked for, as this is no mapping and cannot be iterated over.
-        return {name: found.get_tensor(name) for name in found.keys()}, found.metadata() or {}  # noqa: SIM118
+        names = found.keys()
+        return {name: found.get_tensor(name) for name in names}, found.metadata() or {}
 
 
 def write(file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
