@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from continualcode.cli.output import progress_on_stderr
-from continualcode.cli.run import configuration, new_log, session_options
+from continualcode.cli.run import checkpoint_folder, configuration, new_log, session_options
 from continualcode.core import engine
 from continualcode.core.data import Message
 from continualcode.core.events import UpdateApplied
@@ -76,7 +76,7 @@ def demo(
     log = new_log(config, folder)
     with _stdout_to_stderr(as_json):
         click.echo(f"Working on a copy of a small project in {folder}.\n")
-        session = open_session(config, plugins, workspace=folder, log=log)
+        session = open_session(config, plugins, workspace=folder, log=log, checkpoints=checkpoint_folder())
         try:
             engine.run(session)
             measured = measure(session)

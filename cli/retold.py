@@ -8,7 +8,7 @@ import msgspec
 
 from continualcode.cli.evaluate import Unattended
 from continualcode.cli.results import Comparison, as_text, result
-from continualcode.cli.run import new_log
+from continualcode.cli.run import checkpoint_folder, new_log
 from continualcode.core.config import Config
 from continualcode.core.curriculum import Course
 from continualcode.core.errors import UsageError
@@ -82,6 +82,7 @@ def retell(
         resume=asked.resume,
         ui=Unattended(progress),
         policy=policy,
+        checkpoints=checkpoint_folder(),
     )
     try:
         if session.notice:

@@ -68,6 +68,13 @@ def log_folder(config: Config) -> Path:
     return Path(given).expanduser() if given else user_data_path("continualcode") / "sessions"
 
 
+def checkpoint_folder() -> Path:
+    """Where the weights lie that sessions ended in (`core.checkpoints`): in the user's cache."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("continualcode") / "checkpoints"
+
+
 def new_log(config: Config, workspace: Path, folder: Path | None = None) -> Path:
     """Where a new session's log lies: named after the workspace and the time, in the user's data folder."""
     folder = folder or log_folder(config)
@@ -175,6 +182,7 @@ def run(
             log=begin.log or new_log(config, begin.workspace),
             resume=begin.resume,
             ui=screen,
+            checkpoints=checkpoint_folder(),
         )
         try:
             session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continualcode.cli.adapter import store_folder
+from continualcode.cli.run import checkpoint_folder
+from continualcode.core.checkpoints import Checkpoints
 from continualcode.core.differing import make, recipe
 from continualcode.core.errors import UsageError
 from continualcode.core.events import SessionStarted, UpdateApplied, event_registry
@@ -39,7 +41,8 @@ class Side:
             found = recipe(self.digest, session.plugins, store, session.feedback)
             make(found, policy, trainer_of, store, progress)
         elif self.log is not None:
-            take_weights(self.records(session.plugins), policy, trainer_of, progress)
+            disk = Checkpoints(checkpoint_folder(), most=0)  # those of sessions; none of its own
+            take_weights(self.records(session.plugins), policy, trainer_of, progress, disk)
 
     def records(self, plugins: Plugins) -> Iterator[Record]:
         """The log's records up to where the weights are. UsageError says what there is instead."""

@@ -41,13 +41,15 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a session runs. `approvals`: what runs unasked (plugins/approvals): ask, reads, sandbox, or plan.
 
     `snapshots`: record the workspace before and after each tool that can change it, so that /undo can put
-    files back.
+    files back. `checkpoints`: of how many sessions the last weights are kept on disk, those used last (0.1
+    GB each with the default model); 0: none, and a session that goes on trains its updates again.
     """
 
     train: bool = True
     approvals: Literal["ask", "reads", "sandbox", "plan"] = "ask"
     instructions: str = ""
     snapshots: bool = True
+    checkpoints: Annotated[int, Meta(ge=0)] = 8
 
 
 class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,9 +150,11 @@ def learn(session: Session) -> Outcome | None:
     else:
         if outcome.rejected is not None:
             policy.restore(before)
-        return session.append(
+        ended = session.append(
             settled(started, outcome, policy, time.perf_counter() - clock), cause=started.id
         )
+        session.lineage.arrived(transcript.standing)
+        return ended
 
 
 def stop_if_asked(session: Session) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from continualcode.core.checkpoints import Checkpoints
 from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import ContentForgotten, ReplayError
 from continualcode.core.events import (
@@ -219,9 +220,13 @@ def retrain(
 
 
 def take_weights(
-    records: Iterable[Record], policy: Policy, trainer_of: TrainerOf, progress: Progress | None = None
+    records: Iterable[Record],
+    policy: Policy,
+    trainer_of: TrainerOf,
+    progress: Progress | None = None,
+    disk: Checkpoints | None = None,
 ) -> Transcript:
-    """Give `policy` the weights that a log ends in, made again from the base; the log's transcript."""
+    """Give `policy` the weights that a log ends in, from `disk` or made again; the log's transcript."""
     transcript = Transcript()
     for record in records:
         transcript.apply(record)
@@ -229,11 +234,13 @@ def take_weights(
         raise ReplayError("this log holds no session_started: no weights come from it")
     require_same_model(transcript.started, policy)
     policy.reset()
-    show = progress or _quiet
-    total = len(transcript.standing)
-    for number, update in enumerate(transcript.standing, 1):
-        label = f"update {number} of {total}"
+    show, stand = progress or _quiet, transcript.standing
+
+    def train(update: str) -> None:
+        label = f"update {stand.index(update) + 1} of {len(stand)}"
         retrain(update, transcript, policy, trainer_of, functools.partial(show, label))
+
+    Lineage(policy, train, disk, transcript.outcomes).go((), stand)
     return transcript
 
 

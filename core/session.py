@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
+from continualcode.core.checkpoints import Checkpoints
 from continualcode.core.config import Config
 from continualcode.core.errors import CapabilityMissing, ReplayError
 from continualcode.core.events import (
@@ -146,11 +147,13 @@ def open_session(
     resume: bool = False,
     ui: UI | None = None,
     policy: Policy | None = None,
+    checkpoints: Path | None = None,
 ) -> Session:
     """Open `log`, a new one or one to go on with, and everything around it; append how it starts.
 
     Nothing is written before every part is there: a model that cannot be had leaves no log behind.
-    `ui` and `policy` None: as the configuration says.
+    `ui` and `policy` None: as the configuration says. checkpoints: the folder of `core.checkpoints`; None: no
+    weights are kept on disk, and to go on is to train them again.
     """
     tools = plugins.tools()
     feedback = plugins.feedback(config.feedback)
@@ -161,6 +164,7 @@ def open_session(
     sandbox: Sandbox = plugins.choose("make_sandbox", config.sandbox["name"], config.sandbox, workspace, log)
     safety = chosen(config.session.approvals, sandbox)
     policy = _policy(plugins, config, screen.progress, policy)
+    disk = Checkpoints(checkpoints, config.session.checkpoints) if checkpoints else None
     notice = ""
     if isinstance(trainer, Adaptive):
         trainer, notice = trainer.suited(policy.capabilities)
@@ -172,7 +176,7 @@ def open_session(
         writer = LogWriter.open(log, registry, redact=redact)
         try:
             transcript = fold(read(log, registry), feedback)
-            lineage = _lineage(policy, transcript, plugins, screen.progress)
+            lineage = _lineage(policy, transcript, plugins, screen.progress, disk)
             if transcript.started is None:
                 raise ReplayError(f"{log}: holds no session_started: there is nothing to go on with")
             require_same_model(transcript.started, policy)
@@ -183,7 +187,7 @@ def open_session(
             raise
     else:
         transcript, writer = Transcript(feedback), LogWriter.create(log, registry, redact=redact)
-        lineage = _lineage(policy, transcript, plugins, screen.progress)
+        lineage = _lineage(policy, transcript, plugins, screen.progress, disk)
     session = Session(
         config=config,
         plugins=plugins,
@@ -212,7 +216,9 @@ def _policy(plugins: Plugins, config: Config, progress: Progress, at_hand: Polic
     return made
 
 
-def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress: Progress) -> Lineage:
+def _lineage(
+    policy: Policy, transcript: Transcript, plugins: Plugins, progress: Progress, disk: Checkpoints | None
+) -> Lineage:
     def train(update: str) -> None:
         stand = transcript.standing
         which = f"update {stand.index(update) + 1} of {len(stand)}" if update in stand else "an update"
@@ -221,7 +227,7 @@ def _lineage(policy: Policy, transcript: Transcript, plugins: Plugins, progress:
             update, transcript, policy, trainers_of(plugins), lambda done, most: progress(label, done, most)
         )
 
-    return Lineage(policy, train)
+    return Lineage(policy, train, disk, transcript.outcomes)
 
 
 def _recalled(policy: Policy, records: Iterable[Record], transcript: Transcript) -> Standing:

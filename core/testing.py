@@ -32,7 +32,7 @@ from continualcode.core.data import (
     StepReport,
     ToolSpec,
 )
-from continualcode.core.errors import UpdateError, nearest
+from continualcode.core.errors import ReplayError, UpdateError, nearest
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Progress
 from continualcode.core.review import Answer, Question
@@ -201,8 +201,11 @@ class ScriptedPolicy:
         file.write_bytes(msgspec.json.encode(self.snapshot()))
 
     def load(self, file: Path) -> None:
-        """What `save` wrote."""
-        self.restore(msgspec.json.decode(file.read_bytes(), type=tuple[str, str]))
+        """What `save` wrote; ReplayError where it is something else."""
+        try:
+            self.restore(msgspec.json.decode(file.read_bytes(), type=tuple[str, str]))
+        except (OSError, msgspec.DecodeError) as error:
+            raise ReplayError(f"{file}: {error}") from error
 
     def export(self, folder: Path) -> None:
         """One file with the digest: there are no tensors."""
@@ -279,6 +282,7 @@ def open_scripted(
     policy: ScriptedPolicy | None = None,
     log: Path | None = None,
     resume: bool = False,
+    checkpoints: Path | None = None,
 ) -> Session:
     """A session on a scripted policy in `folder`, with `plugins` (name → object) besides the built-ins."""
     config = config or Config(model={"name": "test:policy"})
@@ -288,7 +292,15 @@ def open_scripted(
         loaded.add(plugin, name)
     folder.mkdir(parents=True, exist_ok=True)
     where = log or folder.parent / f"{folder.name}.jsonl"
-    return open_session(config, loaded, workspace=folder, log=where, resume=resume, ui=ui or ScriptedUI())
+    return open_session(
+        config,
+        loaded,
+        workspace=folder,
+        log=where,
+        resume=resume,
+        ui=ui or ScriptedUI(),
+        checkpoints=checkpoints,
+    )
 
 
 class _PolicyPlugin:

@@ -29,7 +29,8 @@ def opened(project: Path, ui: ScriptedUI, *, resume: bool) -> Session:
     )
     log = project.parent / "log.jsonl"
     plugins = Plugins(config.plugins, installed=False)
-    return open_session(config, plugins, workspace=project, log=log, resume=resume, ui=ui)
+    kept = project.parent / "checkpoints"
+    return open_session(config, plugins, workspace=project, log=log, resume=resume, ui=ui, checkpoints=kept)
 
 
 def test_every_undo_and_redo_comes_to_the_recorded_weights(project: Path) -> None:
@@ -53,7 +54,9 @@ def test_every_undo_and_redo_comes_to_the_recorded_weights(project: Path) -> Non
     engine.command(session, "/undo update")
     assert session.policy.weights() == digests[2]
     session.close("quit")
+    ui.progressed.clear()
     again = opened(project, ui, resume=True)
+    assert not any("making the weights again" in label for label in ui.progressed)
     assert (again.policy.weights(), again.policy.optimiser_state()) == (digests[2], moments[2])
     engine.command(again, "/redo")
     assert again.policy.weights() == digests[3]
