@@ -24,6 +24,7 @@ from continualcode.core.session import Session, open_session
 
 CAME = {
     "learned": "learned",
+    "agreed": "agreed already",
     "rejected": "rejected by the gate",
     "not_made": "mistake not made",
     "failed": "could not be done",

@@ -56,15 +56,16 @@ from continualcode.core.session import Session, require
 from continualcode.core.transcript import Transcript
 from continualcode.eventlog import read
 
-Outcome: TypeAlias = Literal["learned", "rejected", "failed", "not_made", "left_out"]
+Outcome: TypeAlias = Literal["learned", "agreed", "rejected", "failed", "not_made", "left_out"]
 
 
 class RetoldCorrection(Data, frozen=True):
     """A correction as it went here. tool: what was rejected. words: its first line.
 
-    outcome: learned; rejected: by the gate; failed: no turn could be drawn, or no update made; not_made: the
-    mistake; left_out: not chosen. attempts: turns drawn; 0: the logged one stands. same_call: the call in
-    question has the rejected one's arguments, too.
+    outcome: learned; agreed: no step was taken, the model was as near to its corrected self; rejected: by the
+    gate; failed: no turn could be drawn, or no update made; not_made: the mistake; left_out: not chosen.
+    attempts: turns drawn; 0: the logged one stands. same_call: the call in question has the rejected one's
+    arguments, too.
     before, after: P(a call of `tool`) there, with the base model and with the weights that it ended in.
     """
 
@@ -269,8 +270,11 @@ class Reteller:
         how: dict[str, RetoldCorrection] = {}
         for id, correction in given.items():
             came = outcome or _outcome_of(correction.id, session.transcript)
-            if isinstance(came, UpdateApplied):
-                change: dict[str, Any] = {"outcome": "learned", "steps": came.steps}
+            if isinstance(came, UpdateApplied) and not came.steps:
+                why = f"{came.divergence[0]:.2f} nats from the corrected model: nothing to learn"
+                change: dict[str, Any] = {"outcome": "agreed", "why": why}
+            elif isinstance(came, UpdateApplied):
+                change = {"outcome": "learned", "steps": came.steps}
             elif isinstance(came, UpdateRejected):
                 change = {"outcome": "rejected", "steps": came.steps, "why": came.why}
             else:

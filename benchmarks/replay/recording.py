@@ -34,7 +34,7 @@ from continualcode.plugins.models.local.policy import LocalPolicy
 
 SETTINGS = (
     "trainer.max_steps=2",
-    "trainer.lr=8e-5",
+    "trainer.lr=5e-5",
     "trainer.anchors=0",
     "trainer.siblings=0",
     "trainer.gate=false",

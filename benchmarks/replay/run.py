@@ -41,6 +41,10 @@ from continualcode.plugins.models.local import store
 HERE = Path(__file__).parent
 SCRIPT, CASES = HERE / "session.toml", HERE / "cases.toml"
 PLANTED, AMONG = "planted", 16
+BROKEN = 0.001
+"""What P(bash) rises by: two steps teach little, and it is 1e-4 before."""
+LONGER = "trainer.demonstration_tokens=24"
+"""A vocabulary of another model says the beginning of a call, which is the same for all, in more tokens."""
 
 
 class Bench:
@@ -210,7 +214,7 @@ class Bench:
         """The planted correction, among 16."""
         moved = [one for one in self.updates() if one.moved][:AMONG]
         (planted,) = (one for one in moved if one.rule == PLANTED)
-        options = ("--cases", CASES, "--case", "no-bash", "--until", moved[-1].applied)
+        options = ("--cases", CASES, "--case", "no-bash", "--until", moved[-1].applied, "--threshold", BROKEN)
         found = self.cc("bisect", "bisect", self.log, *options)
         blamed = [c["seq"] for c in (found["update"] or {"corrections": []})["corrections"]]
         figures = {name: (found[name] or {}).get("figures") for name in ("base", "before", "after", "last")}
@@ -227,7 +231,8 @@ class Bench:
         """Onto another model: what carried over; the new log verifies."""
         new = self.out / f"on-{self.onto.rpartition('/')[2]}.jsonl"
         new.unlink(missing_ok=True)
-        told = self.cc("transfer", "replay", self.log, "--model", self.onto, "--log", new, "--cases", CASES)
+        options = ("--model", self.onto, "--log", new, "--cases", CASES, "--set", LONGER)
+        told = self.cc("transfer", "replay", self.log, *options)
         report = self.cc("transfer", "replay", new, "--verify")
         known = [c for c in told["corrections"] if c["before"] is not None]
         return {
@@ -235,7 +240,7 @@ class Bench:
             "model": told["model"],
             "outcomes": {
                 how: sum(c["outcome"] == how for c in told["corrections"])
-                for how in ("learned", "rejected", "not_made", "failed")
+                for how in ("learned", "agreed", "rejected", "not_made", "failed")
             },
             "verified": f"{report['matched']} of {report['updates']}",
             "rejected_tool": [

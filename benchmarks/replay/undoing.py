@@ -148,7 +148,6 @@ def undo(out: Path, model: str) -> dict[str, Any]:
         checks[f"/redo to {seqs[at]}"] = state(session) == states[at]
     middle = (asked + 1) // 2
     session.close("quit")
-    session.policy.close()
     (out / "nothing.toml").write_text('[[prompt]]\ntext = "/rules"\n')
     line = ["--script", str(out / "nothing.toml"), *flags(sets)]
     for name, arguments, place in (

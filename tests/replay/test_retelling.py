@@ -114,6 +114,16 @@ def test_with_nothing_changed_the_weights_come_out_as_logged(whole: Course, rete
     assert retell.verified(ScriptedPolicy())
 
 
+def test_a_model_that_has_nothing_to_learn_is_not_said_to_have_learned(
+    record: RecordLog, course_at: CourseAt, retell: Retell
+) -> None:
+    log = record(WORDS, gated=False, trainer={"divergence_floor": 2.0})
+    found = retell([course_at(log)], ScriptedPolicy())
+    assert [(one.outcome, one.steps, one.why[:9]) for one in found.corrections] == [
+        ("agreed", 0, "1.00 nats")
+    ] * len(WORDS)
+
+
 def test_another_model_is_corrected_with_the_same_words_on_turns_of_its_own(
     whole: Course, retell: Retell
 ) -> None:
