@@ -133,8 +133,9 @@ def undo(out: Path, model: str) -> dict[str, Any]:
     states, seqs = [state(session)], [records(log)[-1].seq]
     asked = 0
     while ui.left and asked < 12:
-        asked += 1
-        engine.ask(session, f"Run the shell command `ls -l {'./' * asked}`.")
+        asked += 1  # in turn a call that is denied, so that the weights move, and one that changes files
+        shell = f"Run the shell command `ls -l {'./' * asked}`."
+        engine.ask(session, "Show me the file a.txt." if asked % 2 else shell)
         states.append(state(session))
         seqs.append(records(log)[-1].seq)
     if ui.left:

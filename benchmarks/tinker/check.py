@@ -234,10 +234,10 @@ def main() -> None:
     given = ap.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = given.model or store.resolve("smollm2-135m").folder
-        if given.layers:
-            model = cut(model, given.layers, folder / "model")
-            teach(model)
+        model = given.model
+        if model is None:
+            model = cut(store.resolve("smollm2-135m").folder, given.layers, folder / "model")
+            teach(model) if given.layers else teach(model, steps=12, lr=1e-4)
         server = None
         if given.url is None:
             server = Server(install(given.env.resolve()), model, folder, given.port)

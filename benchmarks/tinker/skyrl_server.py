@@ -47,8 +47,8 @@ def install(env: Path) -> Path:
     return python
 
 
-def cut(source: Path, layers: int, folder: Path, *, tokens: int | None = None) -> Path:
-    """The first `layers` layers of a model of the Llama family, as a folder of its own.
+def cut(source: Path, layers: int | None, folder: Path, *, tokens: int | None = None) -> Path:
+    """The first `layers` layers of a model of the Llama family (None: all), as a folder of its own.
 
     tokens: only so many of its tokens, the first ones: they are in the order in which BPE merged them.
     """
@@ -57,6 +57,7 @@ def cut(source: Path, layers: int, folder: Path, *, tokens: int | None = None) -
         if file.name not in ("config.json", "model.safetensors", "manifest.json"):
             shutil.copy(file, folder)
     config = json.loads((source / "config.json").read_text())
+    layers = layers or int(config["num_hidden_layers"])
     few = {"vocab_size": tokens} if tokens else {}
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers, **few}))
     if tokens:
@@ -77,15 +78,18 @@ def cut(source: Path, layers: int, folder: Path, *, tokens: int | None = None) -
     return folder
 
 
-def teach(folder: Path, *, steps: int = 40) -> None:
-    """Train what `cut` left to go on to one call where a turn begins as a call: a session needs some."""
+def teach(folder: Path, *, steps: int = 40, lr: float = 5e-4) -> None:
+    """Train what `cut` left to go on to one call where a turn begins as a call: a session needs some.
+
+    The whole of smollm2-135m needs it as well: without a grammar, which no server has, it ends hardly any.
+    """
     torch.manual_seed(0)
     speech = Speech(load(str(folder)), opens=True)
     call = [*speech.codec.encode(speech.language.format_call(LS)), speech.ends[0]]
     begun = speech.codec.encode(speech.language.format_call(LS).partition(LS.tool)[0])
     words = speech.codec.encode((HERE.parents[1] / "README.md").read_text())
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    adam = torch.optim.Adam(model.parameters(), lr=5e-4)
+    adam = torch.optim.Adam(model.parameters(), lr=lr)
     for step in range(steps):
         before = words[step * 97 :][: (20, 120, 400)[step % 3]]
         asked = speech.language.render(
