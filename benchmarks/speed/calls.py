@@ -70,14 +70,14 @@ def main() -> None:
         for rule in load_cases(CASES).rule[: given.prompts]:
             stage(session, rule.train[0])
             turn = session.transcript.sampled(engine.sample(session).id)
-            found: dict[int, tuple[float, int, str, int]] = {}
-            for longest in (0, drafts.LONGEST):
-                kept, drafts.LONGEST = drafts.LONGEST, longest
+            found: dict[bool, tuple[float, int, str, int]] = {}
+            for on in (False, True):
+                kept, drafts.ALIKE = drafts.ALIKE, drafts.ALIKE if on else 1 << 20
                 policy.sample(turn.prompt_ids, turn.grammar, SamplingParams(max_tokens=1))  # reads the prompt
                 passes, began = 0, time.process_time()
                 sample = policy.sample(turn.prompt_ids, turn.grammar, params)
-                found[longest] = (time.process_time() - began, passes, sample.text, len(sample.token_ids))
-                drafts.LONGEST = kept
+                found[on] = (time.process_time() - began, passes, sample.text, len(sample.token_ids))
+                drafts.ALIKE = kept
             (slow, many, said, tokens), (quick, few, again, _) = found.values()
             if said != again:
                 raise RuntimeError(f"{rule.name}: drafts change what is said: {said!r}, {again!r}")

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from continualcode.core.data import AdapterSpec
 from continualcode.plugins.models.local.adapter import Adapter
-from continualcode.plugins.models.local.network import Written, written
+from continualcode.plugins.models.local.network import FEW, Written, product, written
 from continualcode.plugins.models.local.packing import Packed
 from continualcode.plugins.models.local.pieces import BASE, Pieces
 from continualcode.plugins.models.local.policy import LocalPolicy
@@ -136,3 +136,15 @@ def test_its_hidden_states_are_those_that_transformers_tells(adapter: Adapter) -
         theirs = adapter.model(input_ids=torch.tensor([IDS]), output_hidden_states=True).hidden_states
     assert len(ours) == len(theirs)
     assert all(torch.allclose(a, b[0, [2, 5]], atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("tokens", [1, *FEW, 9, 40])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_product_is_that_of_torch_whichever_way_round(tokens: int, biased: bool) -> None:
+    made = torch.Generator().manual_seed(tokens)
+    x, weight, bias = (torch.randn(shape, generator=made) for shape in ((tokens, 48), (32, 48), (32,)))
+    x.requires_grad_()
+    found, wanted = (of(x, weight, bias if biased else None) for of in (product, torch.nn.functional.linear))
+    assert found.is_contiguous() and torch.allclose(found, wanted, atol=1e-5)
+    gradients = (torch.autograd.grad((y * y).sum(), x)[0] for y in (found, wanted))
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-3)

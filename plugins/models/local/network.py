@@ -19,6 +19,10 @@ KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM")
 """Architectures whose layers are what is written here."""
 
 
+FEW = range(2, 9)
+"""So many tokens go through a matrix the other way round, on a CPU: as four at least, no slower than two."""
+
+
 class Memory(Protocol):
     """Keys and values of tokens that came before, layer by layer; is added to."""
 
@@ -30,6 +34,15 @@ class Memory(Protocol):
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Take new keys and values of a layer; all that the tokens may see, the new ones last."""
         ...
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """W x + bias for x [n, in]. They change places where that takes half the time (benchmarks/speed)."""
+    if len(x) not in FEW or x.device.type != "cpu":
+        return functional.linear(x, weight, bias)
+    four = functional.pad(x, (0, 0, 0, max(0, 4 - len(x))))
+    out = (weight @ four.t()).t()[: len(x)].contiguous()
+    return out if bias is None else out + bias
 
 
 class Linear(NamedTuple):
@@ -48,7 +61,7 @@ class Linear(NamedTuple):
 
     def __call__(self, x: Tensor, low: Tensor | None) -> Tensor:
         """W x + bias, and scaling · B A x of the adapter, where there is a `low` = A x."""
-        out = functional.linear(x, self.weight, self.bias)
+        out = product(x, self.weight, self.bias)
         if low is None or self.b is None:
             return out
         if low.dtype == x.dtype:
