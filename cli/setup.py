@@ -20,10 +20,10 @@ from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.aliases import ALIASES, Alias
 
 SPEED: Mapping[str, str] = {
-    "qwen2.5-coder-0.5b": "6 to 11 tokens/s; learning from a correction one to three minutes",
-    "smollm2-135m": "14 tokens/s on one core",
+    "qwen2.5-coder-0.5b": "12 tokens/s; learning from a correction one to three minutes",
+    "smollm2-135m": "14 tokens/s",
 }
-"""Measured on two cores of a 2026 AMD EPYC, fp32, grammar on; nothing where it was not measured."""
+"""Measured on one or two cores of an AMD EPYC, fp32, grammar on; nothing where it was not measured."""
 
 _WIDTH = 76
 
@@ -52,7 +52,7 @@ def set_up(user: Path) -> None:
             continue
         break
     file = write(user, chosen)
-    click.echo(f"\n{chosen} it is, in {at_home(file)}. Another one for once: cc run --model NAME.\n")
+    click.echo(f"\n{chosen} it is, in {at_home(file)}.\nAnother one for once: cc run --model NAME.\n")
 
 
 def screen(width: int = _WIDTH) -> str:
@@ -70,8 +70,8 @@ def screen(width: int = _WIDTH) -> str:
         lines += _wrapped(f"    {told}", width, "    ")
     lines.append("")
     lines += _wrapped(
-        "Or any Hugging Face id (org/name), or a folder. Speeds: two cores, no GPU. These are small: give "
-        "them clear, small tasks, and correct them; that is what they learn from. A model that is not here "
+        "Or any Hugging Face id (org/name), or a folder. Speeds: a server core or two, no GPU. These are "
+        "small: give them clear, small tasks, and correct them; that is what they learn from. A model that is not here "
         "is downloaded once, now. More: cc models list",
         width,
     )
