@@ -71,8 +71,8 @@ def screen(width: int = _WIDTH) -> str:
     lines.append("")
     lines += _wrapped(
         "Or any Hugging Face id (org/name), or a folder. Speeds: a server core or two, no GPU. These are "
-        "small: give them clear, small tasks, and correct them; that is what they learn from. A model that is not here "
-        "is downloaded once, now. More: cc models list",
+        "small: give them clear, small tasks, and correct them; that is what they learn from. A model that "
+        "is not here is downloaded once, now. More: cc models list",
         width,
     )
     return "\n".join(lines) + "\n"
