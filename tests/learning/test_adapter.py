@@ -113,7 +113,7 @@ def test_weights_saved_and_loaded_give_the_same_logits(
 def test_logits_at_some_positions_are_those_of_the_whole_forward_pass(adapter: Adapter) -> None:
     with torch.no_grad():
         whole = adapter.model(input_ids=torch.tensor([[1, 2, 3, 4]])).logits[0]
-        assert torch.allclose(adapter.logits(Packed.of([1, 2, 3, 4]), [3, 1]), whole[[3, 1]], atol=1e-6)
+        assert torch.allclose(adapter.logits(Packed.of([1, 2, 3, 4]), [3, 1]), whole[[3, 1]], atol=1e-5)
 
 
 def test_held_factors_are_gone_after_an_error(adapter: Adapter, new_adapter: Callable[..., Adapter]) -> None:
