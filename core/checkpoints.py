@@ -6,7 +6,6 @@ costs the time to train.
 """
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 import structlog
@@ -15,6 +14,7 @@ from continualcode.core.errors import ReplayError
 from continualcode.core.events import UpdateApplied
 from continualcode.core.optional import Portable
 from continualcode.core.protocols import Policy
+from continualcode.core.store import state_name
 
 operators = structlog.get_logger("continualcode.checkpoints")
 
@@ -62,4 +62,4 @@ class Checkpoints:
         return right
 
     def _file(self, applied: UpdateApplied) -> Path:
-        return self._folder / hashlib.sha256(f"{applied.weights} {applied.optimiser}".encode()).hexdigest()
+        return self._folder / state_name(applied.weights, applied.optimiser)

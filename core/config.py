@@ -10,6 +10,7 @@ A project's file may come from anyone, or from the model: what decides what may 
 for it to say (`NOT_FOR_PROJECTS`).
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,9 @@ def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
     try:
         return msgspec.convert(table, cls)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        at = re.search(r" - at `\$\.(\w+)", str(error))
+        given_as = f"{at[1]} is {table[at[1]]!r}: " if at and at[1] in table else ""
+        raise ConfigError(f"{where}: {given_as}{error}") from None
 
 
 def load(

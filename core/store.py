@@ -49,7 +49,12 @@ class Known(Data, frozen=True):
     @property
     def state(self) -> str:
         """The name of the state's file."""
-        return hashlib.sha256(f"{self.weights} {self.optimiser}".encode()).hexdigest()
+        return state_name(self.weights, self.optimiser)
+
+
+def state_name(weights: str, optimiser: str) -> str:
+    """The name of a file with a state, by the digests of its weights and its optimiser."""
+    return hashlib.sha256(f"{weights} {optimiser}".encode()).hexdigest()
 
 
 def first_key(policy: Policy) -> str:

@@ -3,9 +3,9 @@
     python benchmarks/tinker/check.py [--env FOLDER] [--model FOLDER] [--layers N] [--url URL]
 
 Installs SkyRL in an environment of its own (1.9 GB) if it is not there, starts it on loopback, asks it
-through our plugin, and stops it. --model: a folder of transformers; default: smollm2-135m. --layers: only the
-first N layers of it, which compile sooner, taught in a minute to make calls. --url: a server of --model that
-runs already.
+through our plugin, and stops it. --model: a folder of transformers, served as it is; default: smollm2-135m,
+trained for a minute and a half to end its calls. --layers: only the first N layers, which compile sooner,
+trained likewise. --url: a server of --model that runs already.
 
 What is checked: logprobs are those of transformers in fp32; without feedback there is no advantage; a step is
 learned; restored, resumed and repeated training is the same; a whole session (deny, learn, resume, replay); a
@@ -234,9 +234,9 @@ def main() -> None:
     given = ap.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = given.model
-        if model is None:
-            model = cut(store.resolve("smollm2-135m").folder, given.layers, folder / "model")
+        model = given.model or store.resolve("smollm2-135m").folder
+        if given.layers or given.model is None:
+            model = cut(model, given.layers, folder / "model")
             teach(model) if given.layers else teach(model, steps=12, lr=1e-4)
         server = None
         if given.url is None:

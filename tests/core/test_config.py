@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from continualcode.core.config import Config, load
+from continualcode.core.config import Config, SessionConfig, load, options
 from continualcode.core.errors import ConfigError
 
 
@@ -74,3 +74,8 @@ def test_a_project_does_not_decide_what_may_run(tmp_path: Path, text: str) -> No
 
 def test_the_defaults_are_a_configuration(tmp_path: Path) -> None:
     assert load(project=tmp_path) == Config()
+
+
+def test_a_value_that_will_not_do_is_told_back() -> None:
+    with pytest.raises(ConfigError, match=r"^session: checkpoints is -1: Expected `int` >= 0"):
+        options(SessionConfig, {"checkpoints": -1}, "session")
