@@ -44,7 +44,8 @@ def test_every_undo_and_redo_comes_to_the_recorded_weights(project: Path) -> Non
         engine.ask(session, f"Set line {number + 1} of a.txt to two.")
         digests.append(session.policy.weights())
         moments.append(session.policy.optimiser_state())
-    assert len(set(digests)) >= 3  # smollm2 may have nothing to learn from one of them
+    made = len(session.transcript.standing)
+    assert 2 <= made == len(set(digests)) - 1  # what smollm2 says in one of the turns may be no call
     for at in (2, 1, 0):  # one from memory, the others made again from the log
         engine.command(session, "/undo")
         assert (session.policy.weights(), session.policy.optimiser_state()) == (digests[at], moments[at])
@@ -62,4 +63,4 @@ def test_every_undo_and_redo_comes_to_the_recorded_weights(project: Path) -> Non
     assert again.policy.weights() == digests[3]
     again.close("quit")
     report = replay_log(session.log.path, Plugins(installed=False))
-    assert report.ok and (report.updates, report.weights) == (3, digests[3])
+    assert report.ok and (report.updates, report.weights) == (made, digests[3])
