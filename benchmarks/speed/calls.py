@@ -1,7 +1,7 @@
 """How long a tool call takes: with drafts (plugins/models/local/drafts.py), without, and by `generate`.
 
     python benchmarks/speed/calls.py [--model NAME] [--prompts N] [--most TOKENS] [--temperature T]
-        [--threads N]
+        [--threads N] [--int8]
 
 The first calls of the training prompts of benchmarks/uptake: same prompts, seeds and threads, in turns; CPU
 seconds of the process from when the prompt was read. `generate` is transformers', greedy, without an adapter
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=13)
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--int8", action="store_true", help="ours samples from weights in int8")
     parser.set_defaults(clock="cpu")
     given = parser.parse_args()
     peer = Worker("generate", str(store.resolve(given.model).folder), sys.executable, given)
@@ -52,7 +53,8 @@ def main() -> None:
     generated: list[float] = []
     rates: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        model = {"name": given.model, "threads": given.threads}
+        model: dict[str, Any] = {"name": given.model, "threads": given.threads}
+        model |= {"sampling_weights": "int8"} if given.int8 else {}
         config = load(project=Path(folder), over={"model": model})
         log, plugins = Path(folder) / "log.jsonl", Plugins(config.plugins)
         session = open_session(config, plugins, workspace=Path(folder), log=log, ui=ScriptedUI())

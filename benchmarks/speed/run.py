@@ -33,8 +33,10 @@ EXPECTED = {
     "update peak / TRL": "below 1: no gradient goes through the prompt, so nothing of it is kept for one",
     "decode / generate": "1.1 to 1.3 in fp32: both read the same bytes a token, the rest is Python's",
     "decode / bandwidth": "0.6 to 0.8",
+    "decode in int8 / generate": "2 to 2.5: a fifth of a token's time is not reading weights",
     "first token / generate": "1.0 to 1.2: pieces of 128 tokens for one pass over all",
-    "extended turn": "the new tokens, and at most one piece of 128",
+    "decode / llama.cpp": "0.3 to 0.5: its weights have 4 bits, ours 32",
+    "extended turn": "the new tokens, and at most one piece of 128 (before it was measured on a chat)",
     "replay": "above 5: nothing is sampled, shown or asked, and nothing is read twice",
     "start": "2 s: importing torch and transformers is half of it",
 }
@@ -162,23 +164,25 @@ def decoding(
             flops = workers["floor"].ask("flops")["rate"]
             table.add(f"{here} floor rate", bandwidth / sizes.bytes(len(prompt)))
             table.add(f"{here} floor first", sizes.forward(len(prompt), 0, 1) / flops)
-            for system in ("ours", "generate", "llama"):
+            for system in ("ours", "int8", "generate", "llama"):
                 if system in workers:
                     got = workers[system].ask("decode", prompt=prompt, tokens=given.tokens)
                     table.add(f"{here} {system} first", got["first"])
                     table.add(f"{here} {system} rate", got["rate"])
                     if system == "ours":
-                        longer = [*prompt, *got["ids"], *prompt[-40:]]
-                        more = workers[system].ask("turn", prompt=longer, tokens=1)
-                        table.add(f"{here} extra", more["computed"] - (len(longer) - len(prompt)))
+                        more = workers[system].ask("further", prompt=prompt, said=got["ids"])
+                        table.add(f"{here} extra", more["again"])
         for system in ("floor", "ours", "generate", "llama"):
             table.row(f"{here}: first token, {system}", table.values[f"{here} {system} first"], "s")
-        for system in ("floor", "ours", "generate", "llama"):
+        for system in ("floor", "ours", "int8", "generate", "llama"):
             table.row(f"{here}: decode, {system}", table.values[f"{here} {system} rate"], "tok/s")
         table.ratio(f"{here}: first token / generate", f"{here} ours first", f"{here} generate first")
         table.ratio(
             f"{here}: decode / generate", f"{here} ours rate", f"{here} generate rate", 2.0, least=True
         )
+        quick = f"{here} int8 rate"
+        table.ratio(f"{here}: decode in int8 / generate", quick, f"{here} generate rate", 2.0, least=True)
+        table.ratio(f"{here}: decode in int8 / llama.cpp", quick, f"{here} llama rate")
         table.ratio(f"{here}: decode / llama.cpp", f"{here} ours rate", f"{here} llama rate")
         table.ratio(
             f"{here}: decode / bandwidth floor", f"{here} ours rate", f"{here} floor rate", 0.6, least=True
@@ -271,7 +275,7 @@ def main() -> None:
         folder = str(store.resolve(name).folder)
         pythons = {"ours": sys.executable, "floor": sys.executable}
         if "decode" in given.parts:
-            pythons |= {"generate": sys.executable}
+            pythons |= {"generate": sys.executable, "int8": sys.executable}
         if "update" in given.parts:
             pythons |= {"all-tokens": sys.executable} | ({"trl": given.trl} if given.trl else {})
         if "decode" in given.parts or "update" in given.parts:

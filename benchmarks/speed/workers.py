@@ -2,8 +2,9 @@
 
     python workers.py SYSTEM MODEL-FOLDER THREADS CLOCK
 
-SYSTEM: ours, all-tokens, generate, trl, llama, floor. CLOCK: wall, or cpu: the process's own CPU seconds,
-which with one thread leave out what other work on the machine takes (not what it does to caches and memory).
+SYSTEM: ours, int8, all-tokens, generate, trl, llama, floor. CLOCK: wall, or cpu: the process's own CPU
+seconds, which with one thread leave out what other work on the machine takes (not what it does to caches
+and memory).
 
 A request is a line of JSON, {"do": METHOD, …}; so is the answer. All systems get the same token ids, the same
 weights in the same dtype and the same number of threads.
@@ -40,13 +41,17 @@ def fresh_peak() -> None:
 class Ours:
     """This package, as a session uses it. `acts_on`: the adapter's; completion is the default."""
 
-    def __init__(self, folder: str, threads: int, acts_on: str = "completion") -> None:
+    def __init__(
+        self, folder: str, threads: int, acts_on: str = "completion", sampling: str = "full"
+    ) -> None:
         from continualcode.core.data import Example, Objective, Optimiser, SamplingParams
         from continualcode.plugins.models.local.policy import LocalPolicy
 
         self._kinds = Example, Objective, Optimiser, SamplingParams
         settings = {"threads": threads, "acts_on": acts_on, "rank": RANK, "context": 16384}
+        settings |= {"sampling_weights": sampling}
         self._policy: Any = LocalPolicy(folder, settings)
+        self._turns: dict[Ids, list[Any]] = {}
 
     def prompt(self, text: str, tokens: int, told: str) -> dict[str, list[int]]:
         """A chat of about `tokens` tokens that asks about `text`, and the same with a correction after it."""
@@ -62,13 +67,25 @@ class Ours:
         turns = [Message(role="user", text=asked + text[:low])]
         student = policy.render(turns, ())
         teacher = policy.render([*turns, Message(role="user", text=told)], ())
+        self._turns[student] = turns
         return {"prompt": list(student), "teacher": list(teacher)}
+
+    def further(self, prompt: Ids, said: Ids) -> dict[str, Any]:
+        """The chat of `prompt` with the completion `said` and the user's next words: tokens given again."""
+        from continualcode.core.data import Message
+
+        policy = self._policy
+        answer = Message(role="assistant", text="".join(policy.pieces(said)))
+        turns = [*self._turns[tuple(prompt)], answer, Message(role="user", text="And what would you change?")]
+        longer = policy.render(turns, ())
+        return {"again": self.turn(longer, 1)["computed"] - (len(longer) - len(prompt))}
 
     def forget(self) -> dict[str, Any]:
         """As if nothing had been read and nothing learned."""
         policy = self._policy
         policy.reset()
-        policy._prefix._pieces.__init__(policy._prefix._pieces._most)
+        pieces = policy._prefix._pieces
+        pieces.__init__(pieces._most, pieces._begins)
         policy._prefix._keep(0)
         return {}
 
@@ -129,6 +146,13 @@ class AllTokens(Ours):
 
     def __init__(self, folder: str, threads: int) -> None:
         super().__init__(folder, threads, "all")
+
+
+class InInt8(Ours):
+    """Ours, sampling from weights in int8."""
+
+    def __init__(self, folder: str, threads: int) -> None:
+        super().__init__(folder, threads, sampling="int8")
 
 
 def loaded(folder: str) -> Any:
@@ -249,23 +273,24 @@ class Trl:
 
 
 class Llama:
-    """llama.cpp through llama-cpp-python, on a GGUF of the same weights in float32 or what its name says."""
+    """llama.cpp through xllamacpp, on the GGUF that the embedded model was decoded from: 4-bit weights."""
 
     def __init__(self, file: str, threads: int) -> None:
-        from llama_cpp import Llama as Engine
+        import xllamacpp
 
-        self._engine: Any = Engine(
-            file, n_ctx=9216, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
+        params = xllamacpp.CommonParams()
+        params.model.path, params.n_ctx, params.n_parallel, params.verbosity = file, 8704, 1, 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        self._server: Any = xllamacpp.Server(params)
 
     def decode(self, prompt: Ids, tokens: int) -> dict[str, Any]:
         """Greedy, from nothing read."""
-        engine = self._engine
-        engine.reset()
+        asked = {"prompt": list(prompt), "max_tokens": tokens, "temperature": 0.0, "stream": True}
         began, stamps = clock(), list[float]()
-        for _, _ in zip(range(tokens), engine.generate(list(prompt), temp=0.0, reset=True), strict=False):
-            stamps.append(clock())
-        return {"first": stamps[0] - began, "rate": (len(stamps) - 1) / (stamps[-1] - stamps[0])}
+        told = {"ignore_eos": True, "cache_prompt": False}
+        self._server.handle_completions(asked | told, lambda _: stamps.append(clock()))
+        *said, _ = stamps  # the last is the answer's end
+        return {"first": said[0] - began, "rate": (len(said) - 1) / (said[-1] - said[0])}
 
 
 class Floor:
@@ -303,6 +328,7 @@ class Floor:
 SYSTEMS: dict[str, Any] = {
     "ours": Ours,
     "all-tokens": AllTokens,
+    "int8": InInt8,
     "generate": Generate,
     "trl": Trl,
     "llama": Llama,

@@ -21,6 +21,7 @@ from torch import Tensor
 from continualcode.core.data import AdapterSpec
 from continualcode.core.errors import ConfigError
 from continualcode.plugins.models.local.bare import Bare, factor
+from continualcode.plugins.models.local.int8 import Int8
 from continualcode.plugins.models.local.network import Memory, Written, written
 from continualcode.plugins.models.local.packing import Laid, Packed
 
@@ -48,6 +49,7 @@ class Adapter:
         self._bare = model if isinstance(model, Bare) else None
         self._parameters: dict[str, torch.nn.Parameter] = {}
         self._written: Written | None = None
+        self._int8: Int8 | None = None
         if self._bare is None:
             self._wrap(model)
             self._written = written(self._model, lambda: self._on)
@@ -97,6 +99,11 @@ class Adapter:
         """What turns ids into states."""
         module: torch.nn.Embedding = (self._bare or self.model).get_input_embeddings()
         return module
+
+    @property
+    def is_written(self) -> bool:
+        """Whether `network` has this model's forward pass written out."""
+        return self._written is not None
 
     @property
     def vocabulary(self) -> int:
@@ -156,6 +163,23 @@ class Adapter:
             return None
         hidden = self._written.embedded(ids)
         return self._written.hidden(hidden, places, memory, mask, range(self.first))
+
+    def pack(self, progress: Callable[[int, int], None]) -> None:
+        """Have the base model's weights in int8 as well, for `quickly`; see `int8`."""
+        self._int8 = Int8(self._written.parts, progress) if self._written is not None else None
+
+    @contextmanager
+    def quickly(self) -> Generator[None]:
+        """Inside, a few tokens at once are computed with the weights in int8, where there are such."""
+        written = self._written
+        if written is None or self._int8 is None:
+            yield
+            return
+        before, written.product = written.product, self._int8.product
+        try:
+            yield
+        finally:
+            written.product = before
 
     @contextmanager
     def watching(self) -> Generator[dict[str, Tensor]]:

@@ -29,7 +29,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     of a prompt and its completion, at most what the model was made for. cache: the folder of installed
     models; None is the platform's usual place. rank to upper: the adapter's, see `AdapterSpec`. tool_list:
     how the model is told of its tools: docs/models.md. opening: turns begin as a call and are free after
-    that, as on a Tinker server, instead of under a grammar of the tools' schemas.
+    that, as on a Tinker server, instead of under a grammar of the tools' schemas. sampling_weights: int8
+    samples from a rounded copy of the base model, faster (`int8`); what is learned is learned on the whole.
     """
 
     device: str = "auto"
@@ -45,6 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cache: str | None = None
     tool_list: ToolList = "auto"
     opening: bool = False
+    sampling_weights: Literal["full", "int8"] = "full"
 
     @property
     def adapter(self) -> AdapterSpec:

@@ -9,7 +9,7 @@ Shapes: n tokens, V in the vocabulary; heads as [1, heads, n, width].
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -45,6 +45,10 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + bias
 
 
+Product: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""How W x + bias is computed."""
+
+
 class Linear(NamedTuple):
     """A linear layer and its LoRA factors; None where the adapter is not on it."""
 
@@ -59,7 +63,7 @@ class Linear(NamedTuple):
         assert self.a is not None  # asked only of adapted layers
         return functional.linear(x.to(self.a.dtype), self.a)
 
-    def __call__(self, x: Tensor, low: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, low: Tensor | None, product: Product) -> Tensor:
         """W x + bias, and scaling · B A x of the adapter, where there is a `low` = A x."""
         out = product(x, self.weight, self.bias)
         if low is None or self.b is None:
@@ -113,17 +117,19 @@ class Parts(NamedTuple):
 class Written:
     """The forward pass of a network. adapted: says whether the adapter is on.
 
-    watched: where it is a dict, what each factor A gives out goes in, by the id of A.
+    watched: where it is a dict, what each factor A gives out goes in, by the id of A. product: of a matrix
+    and what comes into it.
     """
 
     def __init__(self, parts: Parts, adapted: Callable[[], bool]) -> None:
         self.watched: dict[int, Tensor] | None = None
-        self._parts = parts
+        self.product: Product = product
+        self.parts = parts
         self._adapted = adapted
 
     def embedded(self, ids: Tensor) -> Tensor:
         """What goes into the first layer: [n, width]."""
-        embedded: Tensor = self._parts.embed(ids)
+        embedded: Tensor = self.parts.embed(ids)
         return embedded
 
     def hidden(
@@ -133,13 +139,13 @@ class Written:
 
         mask: bool [n, all], what each token sees; None: everything.
         """
-        cos, sin = self._parts.rotary(hidden[None], places[None])
+        cos, sin = self.parts.rotary(hidden[None], places[None])
         seen = None
         if mask is not None:  # once for all layers and heads: what kernels add to the scores
             seen = torch.zeros(mask.shape, dtype=hidden.dtype, device=mask.device)
-            seen = seen.masked_fill_(~mask, float("-inf")).repeat(self._parts.groups, 1)
+            seen = seen.masked_fill_(~mask, float("-inf")).repeat(self.parts.groups, 1)
         for number in layers:
-            layer = self._parts.layers[number]
+            layer = self.parts.layers[number]
             x = layer.before(hidden)
             q, k, v = (self._heads(self._linear(one, x)) for one in (layer.q, layer.k, layer.v))
             keys, values = memory.update(_turned(k, cos, sin), v, number)
@@ -153,33 +159,33 @@ class Written:
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [n, V] from the last layer's hidden states [n, width]."""
         if not len(hidden):
-            return torch.zeros((0, len(self._parts.head.weight)), dtype=hidden.dtype, device=hidden.device)
-        return self._parts.head(self.normed(hidden), None)
+            return torch.zeros((0, len(self.parts.head.weight)), dtype=hidden.dtype, device=hidden.device)
+        return self.parts.head(self.normed(hidden), None, self.product)
 
     def normed(self, hidden: Tensor) -> Tensor:
         """The last layer's hidden states [n, width] as the output layer takes them."""
-        return self._parts.norm(hidden)
+        return self.parts.norm(hidden)
 
     def _linear(self, linear: Linear, x: Tensor) -> Tensor:
         if linear.a is None or not self._adapted():
-            return linear(x, None)
+            return linear(x, None, self.product)
         low = linear.low(x)
         if self.watched is not None:
             self.watched[id(linear.a)] = low.detach()
-        return linear(x, low)
+        return linear(x, low, self.product)
 
     def _heads(self, x: Tensor) -> Tensor:
         """[n, heads · width] as heads."""
-        return x.view(1, len(x), -1, self._parts.width).transpose(1, 2)
+        return x.view(1, len(x), -1, self.parts.width).transpose(1, 2)
 
     def _attended(self, q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
         """What attention finds, [n, heads · width]. The heads of a group are as many queries of one head."""
         shared, n = keys.shape[1], q.shape[2]
-        packed = q.reshape(1, shared, self._parts.groups * n, self._parts.width)
+        packed = q.reshape(1, shared, self.parts.groups * n, self.parts.width)
         found = functional.scaled_dot_product_attention(
-            packed, keys, values, attn_mask=seen, scale=self._parts.scale
+            packed, keys, values, attn_mask=seen, scale=self.parts.scale
         )
-        return found.reshape(shared * self._parts.groups, n, self._parts.width).transpose(0, 1).reshape(n, -1)
+        return found.reshape(shared * self.parts.groups, n, self.parts.width).transpose(0, 1).reshape(n, -1)
 
 
 def written(model: Any, adapted: Callable[[], bool]) -> Written | None:

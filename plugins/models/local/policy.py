@@ -25,6 +25,7 @@ from continualcode.core.data import (
 )
 from continualcode.core.errors import UsageError
 from continualcode.core.protocols import Progress
+from continualcode.plugins.models.identity import silent
 from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import loading, saved, store
@@ -34,6 +35,7 @@ from continualcode.plugins.models.local.batch import Batch, Snapshot
 from continualcode.plugins.models.local.choices import probabilities
 from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.demonstration import Demonstrator
+from continualcode.plugins.models.local.int8 import refuse_int8
 from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.models.local.pieces import BASE, Pieces
 from continualcode.plugins.models.local.prefix import Prefix, split
@@ -66,7 +68,13 @@ class LocalPolicy:
         self._prefix = Prefix(self._adapter, pieces, device, self._shelf)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
         context = min(given.context, self._adapter.context)
-        self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context)
+        quick = given.sampling_weights == "int8"
+        if quick:
+            refuse_int8(device, dtype, self._adapter.is_written)
+            told = progress or silent
+            self._adapter.pack(lambda done, of: told(f"packing {name} in int8 for sampling", done, of))
+            self._stack = {**self._stack, "sampling_weights": given.sampling_weights}
+        self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context, quick)
         neutral = Prefix(self._adapter, pieces, device, self._shelf)
         self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
         self._likeness = Likeness(self._adapter, self._prefix, self._shelf)

@@ -33,11 +33,15 @@ class Interrupted(Exception):
 
 
 class Split(NamedTuple):
-    """Who computes a sequence: its first `read` tokens `reader`, the others `speaker`: digests, or BASE."""
+    """Who computes a sequence: its first `read` tokens `reader`, the others `speaker`: digests, or BASE.
+
+    quick: the others with weights in int8 (`Adapter.quickly`).
+    """
 
     read: int
     reader: str
     speaker: str
+    quick: bool = False
 
 
 def split(adapter: Adapter, prompt: Sequence[int], weights: str) -> Split:
@@ -85,7 +89,7 @@ class Prefix:
             self._shelf.fetch(ids)
         wanted, before = list(ids[: split.read]), self._split
         same = common(self._ids, wanted)
-        one_voice = split.reader == split.speaker == before.reader == before.speaker
+        one_voice = split.reader == split.speaker == before.reader == before.speaker and not before.quick
         self._split = split
         if one_voice and not exact and same > self._pieces.known(split.reader, wanted) + WORTH:
             self._keep(same)  # the rest is computed when it is asked for
@@ -127,7 +131,8 @@ class Prefix:
                 raise Interrupted
             piece = wanted[at : at + CHUNK]
             after = len(wanted) - at - len(piece)  # tokens still to come
-            rows.append(self._forward(piece, self._split.speaker, max(0, missing - after)))
+            with self._adapter.quickly() if self._split.quick else nullcontext():
+                rows.append(self._forward(piece, self._split.speaker, max(0, missing - after)))
             missing -= len(rows[-1])
         return torch.cat(rows)
 

@@ -28,11 +28,21 @@ BROKEN = "\ufffd"
 
 
 class Sampler:
-    """Draws from one model. `context`: how many tokens a prompt and its completion may have together."""
+    """Draws from one model. `context`: how many tokens a prompt and its completion may have together.
+
+    quick: with weights in int8, see `int8`.
+    """
 
     def __init__(
-        self, adapter: Adapter, prefix: Prefix, codec: Codec, constraint: Constraint, context: int
+        self,
+        adapter: Adapter,
+        prefix: Prefix,
+        codec: Codec,
+        constraint: Constraint,
+        context: int,
+        quick: bool = False,
     ) -> None:
+        self._quick = quick
         self._adapter = adapter
         self._prefix = prefix
         self._codec = codec
@@ -53,9 +63,11 @@ class Sampler:
         Its ids hold the end token if it came to its end; its text does not. `on_text` gets the text in
         pieces of whole characters, which joined are the sample's text.
         """
-        most, parts = min(params.max_tokens, self.room(prompt_ids)), split(self._adapter, prompt_ids, weights)
+        most = min(params.max_tokens, self.room(prompt_ids))
+        parts = split(self._adapter, prompt_ids, weights)._replace(quick=self._quick)
         generator = torch.Generator().manual_seed(params.seed)
-        walk, ahead = self._constraint.walk(grammar), PromptLookup(self._prefix, prompt_ids, most)
+        walk = self._constraint.walk(grammar)
+        ahead = PromptLookup(self._prefix, prompt_ids, most, drafting=not self._quick)
         stream = Stream(self._codec, on_text)
         ids: list[int] = []
         logprobs: list[float] = []

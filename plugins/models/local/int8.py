@@ -1,0 +1,74 @@
+"""The base model's weights in int8, for sampling alone: a token reads a quarter of the bytes.
+
+`model.sampling_weights = "int8"`. Each row of a matrix has a scale (its largest weight over 127), each token
+one of its own, made as it comes: the arithmetic of FBGEMM that torch ships (x86) or of QNNPACK (ARM). The
+adapter stays in float32. So what is sampled is drawn from another distribution than the one that is trained,
+by a hundredth of a nat a token (benchmarks/speed): its logprobs are logged as drawn, and where a sample is
+learned on, the importance ratio counts them. Prompts, teachers, demonstrations, steps and the exact choice of
+tool (`cc eval`) are computed as ever, and nothing that was spoken this way counts as read later.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from continualcode.core.errors import ConfigError
+from continualcode.plugins.models.local.network import FEW, Linear, Parts, product
+
+ROWS = 256
+"""How many rows are rounded at once: what a processor's cache holds."""
+
+
+class Int8:
+    """The matrices of a network, packed. Takes a quarter of their bytes beside them, and seconds to make."""
+
+    def __init__(self, parts: Parts, progress: Callable[[int, int], None]) -> None:
+        packed: dict[int, Any] = {}
+        layers = [one for layer in parts.layers for one in layer if isinstance(one, Linear)]
+        for done, linear in enumerate((*layers, parts.head)):
+            progress(done, len(layers) + 1)
+            packed[id(linear.weight)] = _packed(linear.weight)
+        self._packed = packed
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x + bias for x [n, in], in int8 where n is a few; else as it is."""
+        if len(x) >= FEW.stop:
+            return product(x, weight, bias)
+        # Seven bits for the token: eight can overflow where the processor adds pairs in 16 bits.
+        out: Tensor = torch.ops.quantized.linear_dynamic(x, self._packed[id(weight)], reduce_range=True)
+        return out if bias is None else out + bias
+
+
+def refuse_int8(device: torch.device, dtype: torch.dtype, written: bool) -> None:
+    """ConfigError where `model.sampling_weights = "int8"` cannot be had. written: by `network`."""
+    engines = [name for name in torch.backends.quantized.supported_engines if name not in ("none", "onednn")]
+    why = (
+        f"the model is on {device.type}: it is for a CPU"
+        if device.type != "cpu"
+        else f"the base model is in {str(dtype).removeprefix('torch.')}: it is for float32"
+        if dtype != torch.float32
+        else "the forward pass of this model is not written out: it is for Llama and Qwen2"
+        if not written
+        else "this torch has no kernels for it"
+        if not engines
+        else ""
+    )
+    if why:
+        raise ConfigError(f'model.sampling_weights: "int8" cannot be had, as {why}; allowed here is "full"')
+
+
+def _packed(weight: Tensor) -> Any:
+    rounded, scales = torch.empty(weight.shape, dtype=torch.int8), torch.empty(len(weight))
+    for start in range(0, len(weight), ROWS):
+        rows = weight[start : start + ROWS]
+        largest = rows.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127.0
+        rounded[start : start + ROWS] = (rows / largest[:, None]).round()
+        scales[start : start + ROWS] = largest
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that these types will move to another package
+        zeros = torch.zeros(len(weight), dtype=torch.long)
+        made = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
+        return torch.ops.quantized.linear_prepack(made, None)
