@@ -11,6 +11,9 @@ twelve rules one after the other in one session, measured after the first, the t
 measured is the held-out prompts of the rules and the controls, the correction absent (but in the arm
 `context`, which is told it with every prompt, and taught nothing). Arms are described in `arms.py`.
 
+A seed is another beginning: the untrained adapter's, the draws', and which training prompt comes first
+(seed 0: the first one; at temperature 0, the default, draws alone would change nothing that is learned).
+
 Not a timed benchmark: seconds are written down, but other work on the machine shows in them. Tokens through
 the model (`lessons.Meter`) are exact.
 """
@@ -44,6 +47,8 @@ ARMS: dict[str, tuple[str, ...]] = {
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
+    # The original at three steps, which is ours in FLOPs.
+    "original-3": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original", "trainer.max_steps=3"),
     # What ours is made of, one thing changed.
     "imitation": ("trainer.teacher=completion",),
     "all-tokens": ("model.acts_on=all", "model.upper=1.0", "trainer.lr=5e-5", "trainer.divergence_floor=0.4"),
@@ -63,7 +68,8 @@ def opened(arm: str, log: Path, workspace: Path, model: str | None, seed: int, r
     """A session on the base model with the arm's trainer; with `resume`, at the end of `log`."""
     over: dict[str, Any] = {"model": {"name": model}} if model else {}
     over["plugins"] = {"modules": ["arms", *PLUGINS]}
-    config = load(project=workspace, sets=(*ARMS[arm], f"sampling.seed={seed}"), over=over)
+    seeds = f"sampling.seed={seed}", f"model.adapter_seed={seed}"
+    config = load(project=workspace, sets=(*ARMS[arm], *seeds), over=over)
     plugins = Plugins(config.plugins)
     return open_session(config, plugins, workspace=workspace, log=log, ui=ScriptedUI(), resume=resume)
 
@@ -100,7 +106,7 @@ class Bench:
             try:
                 meter, taught = Meter(session), list[Any]()
                 if arm not in UNTAUGHT:
-                    taught = [lesson(arm, session, rule, case) for case in rule.train[:lessons]]
+                    taught = [lesson(arm, session, rule, c) for c in self.prompts(rule)[:lessons]]
                 cost = meter.read()
                 ruler = Ruler(session, self.settings)
                 held = [
@@ -133,7 +139,7 @@ class Bench:
                 meter, ruler = Meter(session), Ruler(session, self.settings)
                 for number, rule in enumerate(rules, 1):
                     if last is None or number > last["taught"]:
-                        taught = lesson(arm, session, rule, rule.train[0])
+                        taught = lesson(arm, session, rule, self.prompts(rule)[0])
                         cost, seq = meter.read(), session.log.next_seq - 1
                         fresh = figures([ruler.case(case, rule) for case in rule.held_out])
                         found = {"lessons": [msgspec.to_builtins(taught)], "cost": cost, **fresh}
@@ -153,6 +159,11 @@ class Bench:
                 self.write("sequence", arm, rule.name, number, **figures(held))
         if ("sequence", arm, "", self.seed, number) not in self.done:
             self.write("sequence", arm, "", number, controls=self.controls(ruler))
+
+    def prompts(self, rule: CaseRule) -> tuple[Case, ...]:
+        """The rule's training prompts, in this seed's order."""
+        first = self.seed % len(rule.train)
+        return *rule.train[first:], *rule.train[:first]
 
     def controls(self, ruler: Ruler) -> list[Any]:
         """Every control on the weights as they are."""
