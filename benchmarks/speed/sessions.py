@@ -19,7 +19,10 @@ from continualcode.core.testing import ScriptedUI
 from continualcode.eventlog import read
 
 RULES = Path(__file__).parent.parent / "uptake" / "rules.toml"
-WORK = ("sample", "demonstrate", "prepare", "step", "snapshot", "restore", "weights", "optimiser_state")
+WORK = (
+    *("sample", "nearness", "demonstrate", "prepare", "step", "snapshot", "restore"),
+    *("weights", "optimiser_state"),
+)
 """What of a policy takes time."""
 
 
