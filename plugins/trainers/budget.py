@@ -1,28 +1,20 @@
 """A KL budget: how far an update may move what the anchors hold; the step that goes beyond is taken back."""
 
 import math
-from typing import Any
 
 from continualcode.core.data import StepReport, UpdatePlan
-from continualcode.core.protocols import Policy
 
 
 class Budget:
-    """Keeps the weights before the last step. With no limit it does nothing, and nothing is ever spent."""
+    """Says what was spent. With no limit nothing ever is."""
 
-    def __init__(self, limit: float | None, plan: UpdatePlan, policy: Policy) -> None:
-        self._limit, self._plan, self._policy = limit, plan, policy
-        self._kept: list[Any] = []
+    def __init__(self, limit: float | None, plan: UpdatePlan) -> None:
+        self._limit, self._plan = limit, plan
 
     @property
     def limited(self) -> bool:
         """Whether there is a limit."""
         return self._limit is not None
-
-    def keep(self) -> None:
-        """Called before the first step and after each."""
-        if self.limited:
-            self._kept = [*self._kept[-1:], self._policy.snapshot()]
 
     def overspent(self, report: StepReport) -> bool:
         """Whether the weights that `report` looked at are beyond the limit."""
@@ -36,10 +28,6 @@ class Budget:
             f"not learned: the first step alone moves unrelated prompts by more than {self._limit} nats "
             "(trainer.kl_budget; a smaller trainer.lr takes smaller steps)"
         )
-
-    def back(self) -> None:
-        """To the weights before the step that went beyond it."""
-        self._policy.restore(self._kept[0])
 
 
 def spent(plan: UpdatePlan, report: StepReport) -> float:

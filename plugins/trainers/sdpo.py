@@ -23,7 +23,8 @@ Where it differs from the paper, with figures in docs/learning.md:
   others did, and cannot run away over many updates.
 - Beside the divergence there may be a reward (`attempts`): which calls of the turn were let through.
 - Older corrections are rehearsed (`rehearsal`), unrelated choices anchored (`anchors`), and an update that
-  moves what must stay, or does not learn, is rejected with its figures and taken back (the gate).
+  moves what must stay goes back some steps; one that does not learn, or moves too much all the same, is
+  rejected with its figures and taken back (the gate).
 
 With `rows = "sample"`, guidance 1, a live teacher, rehearsal and anchors 0 it is the paper's.
 
@@ -59,6 +60,7 @@ from continualcode.plugins.trainers.corrected import corrected
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.siblings import PORTIONS, about, siblings
+from continualcode.plugins.trainers.trail import Trail
 
 NAME = "sdpo"
 
@@ -134,10 +136,12 @@ class Sdpo:
         self, plan: UpdatePlan, policy: Policy, progress: Callable[[int, int], None] | None = None
     ) -> UpdateOutcome:
         """Step until the plan's settings say stop: the plan's, as replay carries out what was logged."""
-        settings = checked(SdpoSettings, plan.settings, "the plan's settings")
+        settings = checked(SdpoSettings, {"gate_back": None, **plan.settings}, "the plan's settings")
         batch = policy.prepare(plan.examples, plan.objective, plan.optimiser)
-        steps, budget = 0, Budget(settings.kl_budget, plan, policy)
-        budget.keep()
+        steps, budget = 0, Budget(settings.kl_budget, plan)
+        bound = settings.gate_back if settings.gate else None
+        trail = Trail(policy, keeping=budget.limited or bound is not None)
+        trail.keep(0)
         before = report = policy.step(batch, stop_below=settings.divergence_floor)
         enough = max(settings.divergence_floor, settings.divergence_target * before.divergence)
         while report.stepped:
@@ -146,15 +150,25 @@ class Sdpo:
                 progress(steps, settings.max_steps)
             if steps == settings.max_steps and not budget.limited:
                 break
-            budget.keep()
+            trail.keep(steps)
             report = policy.step(batch, stop_below=enough if steps < settings.max_steps else math.inf)
             if budget.overspent(report):
-                budget.back()
                 steps -= 1
+                trail.back(steps)
                 break
+            if report.divergence > settings.gate_learned * before.divergence:
+                trail.drop_before(steps)  # the gate would not have those
         if steps:
             # Only a look, at the probes as well: nothing is above infinity.
             report = policy.step(batch, stop_below=math.inf)
+            if bound is not None and report.drift > bound:
+                trail.keep(steps)
+                steps, report = trail.quieter(
+                    report,
+                    bound,
+                    lambda seen: seen.divergence <= settings.gate_learned * before.divergence,
+                    lambda: policy.step(batch, stop_below=math.inf),
+                )
         share = report.divergence / before.divergence if before.divergence else 0.0
         return UpdateOutcome(
             steps=steps,

@@ -1,0 +1,54 @@
+"""The states that an update went through, so that it can end at an earlier one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from continualcode.core.data import StepReport
+from continualcode.core.protocols import Policy
+
+
+class Trail:
+    """States by how many steps they are from the beginning. Not `keeping`, it does nothing and has none."""
+
+    def __init__(self, policy: Policy, *, keeping: bool) -> None:
+        self._policy, self._keeping = policy, keeping
+        self._states: dict[int, Any] = {}
+
+    def keep(self, steps: int) -> None:
+        """The state now, after so many steps."""
+        if self._keeping:
+            self._states[steps] = self._policy.snapshot()
+
+    def drop_before(self, steps: int) -> None:
+        """Nobody will go back to a state of fewer steps."""
+        self._states = {number: state for number, state in self._states.items() if number >= steps}
+
+    def quieter(
+        self,
+        last: StepReport,
+        bound: float,
+        fits: Callable[[StepReport], bool],
+        look: Callable[[], StepReport],
+    ) -> tuple[int, StepReport]:
+        """Go back to the last state before what must stay drifted by more than `bound`.
+
+        Of the states that fit; to the first of them where it drifted more there already; and nowhere if it
+        drifted less at the last state, whose look is `last`. Gives the state's steps, and the look at it.
+        """
+        end = max(self._states)
+        found = end, last
+        for steps in sorted(self._states.keys() - {0, end}):
+            self._policy.restore(self._states[steps])
+            if not fits(seen := look()):
+                continue
+            if seen.drift <= bound or (found[0] == end and seen.drift < last.drift):
+                found = steps, seen
+            if seen.drift > bound:
+                break
+        self.back(found[0])
+        return found
+
+    def back(self, steps: int) -> None:
+        """Go back to that state, for good."""
+        self._policy.restore(self._states[steps])
+        self._states = {number: state for number, state in self._states.items() if number <= steps}
