@@ -161,11 +161,11 @@ class Sdpo:
         if steps:
             # Only a look, at the probes as well: nothing is above infinity.
             report = policy.step(batch, stop_below=math.inf)
-            if bound is not None and report.drift > bound:
+            if bound is not None and _far(settings, bound, report):
                 trail.keep(steps)
-                steps, report = trail.quieter(
+                steps, report = trail.nearer(
                     report,
-                    bound,
+                    lambda seen: _far(settings, bound, seen),
                     lambda seen: seen.divergence <= settings.gate_learned * before.divergence,
                     lambda: policy.step(batch, stop_below=math.inf),
                 )
@@ -192,6 +192,11 @@ class Sdpo:
 def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int], None]:
     """How far a correction's part of a plan is: its row at -1, then what is beside it."""
     return lambda done: progress(before + 1 + done, most) if progress is not None else None
+
+
+def _far(settings: SdpoSettings, bound: float, report: StepReport) -> bool:
+    """Whether what must stay has moved too far."""
+    return report.drift > bound or report.kept < settings.gate_kept
 
 
 def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | None:

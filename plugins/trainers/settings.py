@@ -32,9 +32,9 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
     model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`). gate_back:
-    before that, where the probes have moved by more than so many nats in the mean, go back to the last step
-    before they had, but not to where the correction was not learned yet. None: never, as plans from before
-    this setting are carried out.
+    before that, where so few stay, or the probes have moved by more than so many nats in the mean, go back to
+    the last step before it was so, but not to where the correction was not learned yet. None: never, as plans
+    from before this setting are carried out.
 
     max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
     frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
@@ -48,7 +48,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     gate: bool = True
     gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
     gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
-    gate_back: Annotated[float, Meta(gt=0.0)] | None = 0.1
+    gate_back: Annotated[float, Meta(gt=0.0)] | None = 0.15
     guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
     alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5

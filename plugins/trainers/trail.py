@@ -23,17 +23,17 @@ class Trail:
         """Nobody will go back to a state of fewer steps."""
         self._states = {number: state for number, state in self._states.items() if number >= steps}
 
-    def quieter(
+    def nearer(
         self,
         last: StepReport,
-        bound: float,
+        far: Callable[[StepReport], bool],
         fits: Callable[[StepReport], bool],
         look: Callable[[], StepReport],
     ) -> tuple[int, StepReport]:
-        """Go back to the last state before what must stay drifted by more than `bound`.
+        """Go back to the last state before one that is too `far`, of those that fit, by a look at each.
 
-        Of the states that fit; to the first of them where it drifted more there already; and nowhere if it
-        drifted less at the last state, whose look is `last`. Gives the state's steps, and the look at it.
+        To the first of them where that is too far already, but nowhere if what must stay drifted less at the
+        last state, whose look is `last`. Gives the state's steps, and the look at it.
         """
         end = max(self._states)
         found = end, last
@@ -41,9 +41,9 @@ class Trail:
             self._policy.restore(self._states[steps])
             if not fits(seen := look()):
                 continue
-            if seen.drift <= bound or (found[0] == end and seen.drift < last.drift):
+            if not far(seen) or (found[0] == end and seen.drift < last.drift):
                 found = steps, seen
-            if seen.drift > bound:
+            if far(seen):
                 break
         self.back(found[0])
         return found

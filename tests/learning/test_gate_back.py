@@ -1,6 +1,6 @@
 """The gate goes back: an update ends at the last step at which what must stay does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,8 +18,9 @@ DRIFT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.25)
 class Drifting:
     """A policy whose probes move by a tenth of a nat with each step; the sixth brings half of it back."""
 
-    def __init__(self, policy: Any) -> None:
+    def __init__(self, policy: Any, kept: Sequence[float] = (1.0,) * 7) -> None:
         self.policy = policy
+        self.kept = kept
         self.steps = 0
 
     def prepare(self, *given: Any) -> Any:
@@ -27,9 +28,9 @@ class Drifting:
 
     def step(self, batch: Any, *, stop_below: float) -> StepReport:
         report: StepReport = self.policy.step(batch, stop_below=stop_below)
-        drift = DRIFT[self.steps]
+        drift, kept = DRIFT[self.steps], self.kept[self.steps]
         self.steps += report.stepped
-        return msgspec.structs.replace(report, drift=drift)
+        return msgspec.structs.replace(report, drift=drift, kept=kept)
 
     def snapshot(self) -> Any:
         return self.policy.snapshot(), self.steps
@@ -75,6 +76,12 @@ def test_it_is_what_an_update_of_that_many_steps_is(tiny_policy: Any, plan: Any)
     short = Sdpo().update(plan(gate=False, max_steps=outcome.steps), tiny_policy)
     assert (tiny_policy.learner.weights(), tiny_policy.learner.optimiser_state()) == ended
     assert short.after.divergence == outcome.after.divergence
+
+
+def test_or_the_last_at_which_enough_probes_stay(tiny_policy: Any, plan: Any) -> None:
+    wrapped: Any = Drifting(tiny_policy, kept=(1.0, 1.0, 0.9, 0.8, 0.5, 0.7, 0.5))
+    outcome = Sdpo().update(plan(gate_back=9.0, gate_kept=0.6), wrapped)
+    assert (outcome.steps, outcome.rejected) == (3, None)
 
 
 @pytest.mark.parametrize("settings", [{"gate_back": 0.3}, {"gate_back": None}, {"gate": False}])
