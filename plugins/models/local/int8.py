@@ -3,7 +3,7 @@
 `model.sampling_weights = "int8"`. Each row of a matrix has a scale (its largest weight over 127), each token
 one of its own, made as it comes: the arithmetic of FBGEMM that torch ships (x86) or of QNNPACK (ARM). The
 adapter stays in float32. So what is sampled is drawn from another distribution than the one that is trained,
-by a hundredth of a nat a token (benchmarks/speed): its logprobs are logged as drawn, and where a sample is
+by .005 nats a token in the mean (benchmarks/speed): its logprobs are logged as drawn, and where a sample is
 learned on, the importance ratio counts them. Prompts, teachers, demonstrations, steps and the exact choice of
 tool (`cc eval`) are computed as ever, and nothing that was spoken this way counts as read later.
 """
