@@ -6,6 +6,8 @@ again, with what they would do, before they run.
 """
 
 import contextlib
+import os
+import select
 import sys
 import termios
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.input.typeahead import clear_typeahead
+from prompt_toolkit.input.typeahead import get_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import HSplit, Layout, Window
@@ -147,12 +149,26 @@ def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: Bas
     app: Application[str] = Application(
         layout=Layout(HSplit([body, Window(), bar])), key_bindings=keys, style=style, erase_when_done=True
     )
-    forget_what_was_typed(app)
+    early = get_typeahead(app.input), _waiting()
+    if ahead.text:  # a line that somebody has begun goes on with them; otherwise nobody will miss them
+        ahead.press(early[0])
+        ahead.feed(early[1])
+        choices.typed = ahead.line
     return app.run()
 
 
-def forget_what_was_typed(app: "Application[str]") -> None:
-    """Drop keys that came before there was a question."""
-    clear_typeahead(app.input)
-    with contextlib.suppress(termios.error, OSError, ValueError):  # no terminal: nothing is waiting in it
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+def _waiting() -> str:
+    """The keys that came since somebody read last; empty where there is no terminal."""
+    typed = b""
+    with contextlib.suppress(termios.error, OSError, ValueError):
+        terminal = sys.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+        plain = [*before]
+        plain[3] &= ~(termios.ECHO | termios.ICANON)  # else only whole lines can be read
+        termios.tcsetattr(terminal, termios.TCSANOW, plain)
+        try:
+            while select.select([terminal], [], [], 0.0)[0] and (more := os.read(terminal, 1024)):
+                typed += more
+        finally:
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+    return typed.decode("utf-8", "replace")
