@@ -70,5 +70,5 @@ def _packed(weight: Tensor) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that these types will move to another package
         zeros = torch.zeros(len(weight), dtype=torch.long)
-        made = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
+        made = torch.ops.aten._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
         return torch.ops.quantized.linear_prepack(made, None)
