@@ -6,8 +6,8 @@
 The first calls of the training prompts of benchmarks/uptake: same prompts, seeds and threads, in turns; CPU
 seconds of the process from when the prompt was read. `generate` is transformers', greedy, without an adapter
 and without a grammar: it is given the same prompt and says as many tokens, whatever they are. Ours takes what
-the grammar leaves no choice of, and what is drafted, several tokens at a time. Say with it
-how busy the machine was.
+the grammar leaves no choice of, and what is drafted, several tokens at a time; in int8 nothing is drafted.
+Say with it how busy the machine was.
 
 Expected, before the first run: an edit of a file that was read says much again, so half the passes; a command
 says nothing again, so no gain there, and no loss beyond a few per cent. Against `generate`, before the first
@@ -16,25 +16,15 @@ run: 2 to 3 ×, as two thirds of a call's tokens have no choice.
 
 import argparse
 import sys
-import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from run import Worker  # beside this file
+from sessions import first_turns
 
-from continualcode.core import engine
-from continualcode.core.config import load
 from continualcode.core.data import SamplingParams
-from continualcode.core.evaluation.cases import load_cases
-from continualcode.core.evaluation.teach import stage
-from continualcode.core.plugins import Plugins
-from continualcode.core.session import open_session
-from continualcode.core.testing import ScriptedUI
 from continualcode.plugins.models.local import drafts, store
-
-CASES = Path(__file__).parent.parent / "uptake" / "rules.toml"
 
 
 def main() -> None:
@@ -52,47 +42,40 @@ def main() -> None:
     undrafted: list[float] = []
     generated: list[float] = []
     rates: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        model: dict[str, Any] = {"name": given.model, "threads": given.threads}
-        model |= {"sampling_weights": "int8"} if given.int8 else {}
-        config = load(project=Path(folder), over={"model": model})
-        log, plugins = Path(folder) / "log.jsonl", Plugins(config.plugins)
-        session = open_session(config, plugins, workspace=Path(folder), log=log, ui=ScriptedUI())
-        policy: Any = session.policy
-        params = SamplingParams(temperature=given.temperature, max_tokens=given.most, seed=1)
-        passes = 0
+    model: dict[str, Any] = {"name": given.model, "threads": given.threads}
+    model |= {"sampling_weights": "int8"} if given.int8 else {}
+    params = SamplingParams(temperature=given.temperature, max_tokens=given.most, seed=1)
+    passes = 0
 
-        def counted(*_: Any) -> None:
-            nonlocal passes
-            passes += 1
+    def counted(*_: Any) -> None:
+        nonlocal passes
+        passes += 1
 
-        policy._adapter.embedding.register_forward_pre_hook(counted)
-        heads = "passes: no drafts, drafts", "seconds: generate, no drafts, drafts"
-        print(f"{'rule':24}{'tokens':>7}{heads[0]:>27}{heads[1]:>38}")
-        for rule in load_cases(CASES).rule[: given.prompts]:
-            stage(session, rule.train[0])
-            turn = session.transcript.sampled(engine.sample(session).id)
-            found: dict[bool, tuple[float, int, str, int]] = {}
-            for on in (False, True):
-                kept, drafts.ALIKE = drafts.ALIKE, drafts.ALIKE if on else 1 << 20
-                policy.sample(turn.prompt_ids, turn.grammar, SamplingParams(max_tokens=1))  # reads the prompt
-                passes, began = 0, time.process_time()
-                sample = policy.sample(turn.prompt_ids, turn.grammar, params)
-                found[on] = (time.process_time() - began, passes, sample.text, len(sample.token_ids))
-                drafts.ALIKE = kept
-            (slow, many, said, tokens), (quick, few, again, _) = found.values()
-            if said != again:
-                raise RuntimeError(f"{rule.name}: drafts change what is said: {said!r}, {again!r}")
-            theirs = tokens / peer.ask("decode", prompt=list(turn.prompt_ids), tokens=max(3, tokens))["rate"]
-            undrafted.append(slow / quick)
-            generated.append(theirs / quick)
-            rates.append(tokens / quick)
-            print(
-                f"{rule.name:24}{tokens:7}{many:20}{few:7}{theirs:18.1f}{slow:10.1f}{quick:10.1f}"
-                f"   {theirs / quick:.2f} ×, {slow / quick:.2f} ×",
-                flush=True,
-            )
-        session.close("measured")
+    heads = "passes: no drafts, drafts", "seconds: generate, no drafts, drafts"
+    print(f"{'rule':24}{'tokens':>7}{heads[0]:>27}{heads[1]:>38}")
+    for number, (rule, policy, turn) in enumerate(first_turns(model, given.prompts)):
+        if not number:
+            policy._adapter.embedding.register_forward_pre_hook(counted)
+        found: dict[bool, tuple[float, int, str, int]] = {}
+        for on in (False, True):
+            kept, drafts.ALIKE = drafts.ALIKE, drafts.ALIKE if on else 1 << 20
+            policy.sample(turn.prompt_ids, turn.grammar, SamplingParams(max_tokens=1))  # reads the prompt
+            passes, began = 0, time.process_time()
+            sample = policy.sample(turn.prompt_ids, turn.grammar, params)
+            found[on] = (time.process_time() - began, passes, sample.text, len(sample.token_ids))
+            drafts.ALIKE = kept
+        (slow, many, said, tokens), (quick, few, again, _) = found.values()
+        if said != again:
+            raise RuntimeError(f"{rule}: drafts change what is said: {said!r}, {again!r}")
+        theirs = tokens / peer.ask("decode", prompt=list(turn.prompt_ids), tokens=max(3, tokens))["rate"]
+        undrafted.append(slow / quick)
+        generated.append(theirs / quick)
+        rates.append(tokens / quick)
+        print(
+            f"{rule:24}{tokens:7}{many:20}{few:7}{theirs:18.1f}{slow:10.1f}{quick:10.1f}"
+            f"   {theirs / quick:.2f} ×, {slow / quick:.2f} ×",
+            flush=True,
+        )
     peer.close()
     for name, values in (
         ("seconds of generate / ours", generated),

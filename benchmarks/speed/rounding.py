@@ -10,23 +10,14 @@ Expected, before the first run: .01 nats a token, 19 of 20 likeliest tokens, the
 """
 
 import argparse
-import tempfile
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from continualcode.core import engine
-from continualcode.core.config import load
+from sessions import first_turns  # beside this file
+
 from continualcode.core.data import SamplingParams
-from continualcode.core.evaluation.cases import load_cases
-from continualcode.core.evaluation.teach import stage
-from continualcode.core.plugins import Plugins
-from continualcode.core.session import open_session
-from continualcode.core.testing import ScriptedUI
 from continualcode.plugins.models.local.constraint import scores
 from continualcode.plugins.models.local.prefix import split
-
-CASES = Path(__file__).parent.parent / "uptake" / "rules.toml"
 
 
 def main() -> None:
@@ -40,54 +31,46 @@ def main() -> None:
     same: list[bool] = []
     tools: list[bool] = []
     calls: list[bool] = []
-    with tempfile.TemporaryDirectory() as folder:
-        model = {"name": given.model, "sampling_weights": "int8"}
-        config = load(project=Path(folder), over={"model": model})
-        log, plugins = Path(folder) / "log.jsonl", Plugins(config.plugins)
-        session = open_session(config, plugins, workspace=Path(folder), log=log, ui=ScriptedUI())
-        policy: Any = session.policy
-        params = SamplingParams(max_tokens=given.most)
-        for rule in load_cases(CASES).rule[: given.prompts]:
-            stage(session, rule.train[0])
-            turn = session.transcript.sampled(engine.sample(session).id)
-            said = []
-            for policy._sampler._quick in (False, True):
-                said.append(policy.sample(turn.prompt_ids, turn.grammar, params))
-            whole, rounded = (policy.parse(one, turn.tools).call for one in said)
-            tools.append((whole and whole.tool) == (rounded and rounded.tool))
-            calls.append(whole == rounded)
-            walk, ids = policy._constraint.walk(turn.grammar), said[0].token_ids
-            places: list[tuple[int, Any]] = []
-            place = 0
-            while place < len(ids) and not walk.ended:
-                forced, allowed = walk.step()
-                places += [] if forced else [(place, allowed)]
-                for token in ids[place : place + max(1, len(forced))]:
-                    walk.take(token)
-                place += max(1, len(forced))
-            found = []
-            for quick in (False, True):
-                parts = split(policy._adapter, turn.prompt_ids, policy.weights())._replace(quick=quick)
-                policy._prefix.start(turn.prompt_ids, parts)
-                found.append(
-                    [
-                        scores(policy._prefix.logits([*turn.prompt_ids, *ids[:place]])[0], allowed, 1.0)
-                        for place, allowed in places
-                    ]
-                )
-            here = [
-                float((one.exp() * (one - other).nan_to_num(0.0)).sum())
-                for one, other in zip(*found, strict=True)
-            ]
-            alike = [bool(one.argmax() == other.argmax()) for one, other in zip(*found, strict=True)]
-            kls += here
-            same += alike
-            print(
-                f"{rule.name:24}{len(here):4} tokens, KL {fmean(here):.4f} (most {max(here):.3f}), the same "
-                f"likeliest {fmean(alike):.2f}; the same call {'yes' if calls[-1] else 'no'}",
-                flush=True,
+    model = {"name": given.model, "sampling_weights": "int8"}
+    params = SamplingParams(max_tokens=given.most)
+    for rule, policy, turn in first_turns(model, given.prompts):
+        said = []
+        for policy._sampler._quick in (False, True):
+            said.append(policy.sample(turn.prompt_ids, turn.grammar, params))
+        whole, rounded = (policy.parse(one, turn.tools).call for one in said)
+        tools.append((whole and whole.tool) == (rounded and rounded.tool))
+        calls.append(whole == rounded)
+        walk, ids = policy._constraint.walk(turn.grammar), said[0].token_ids
+        places: list[tuple[int, Any]] = []
+        place = 0
+        while place < len(ids) and not walk.ended:
+            forced, allowed = walk.step()
+            places += [] if forced else [(place, allowed)]
+            for token in ids[place : place + max(1, len(forced))]:
+                walk.take(token)
+            place += max(1, len(forced))
+        found = []
+        for quick in (False, True):
+            parts = split(policy._adapter, turn.prompt_ids, policy.weights())._replace(quick=quick)
+            policy._prefix.start(turn.prompt_ids, parts)
+            found.append(
+                [
+                    scores(policy._prefix.logits([*turn.prompt_ids, *ids[:place]])[0], allowed, 1.0)
+                    for place, allowed in places
+                ]
             )
-        session.close("measured")
+        here = [
+            float((one.exp() * (one - other).nan_to_num(0.0)).sum())
+            for one, other in zip(*found, strict=True)
+        ]
+        alike = [bool(one.argmax() == other.argmax()) for one, other in zip(*found, strict=True)]
+        kls += here
+        same += alike
+        print(
+            f"{rule:24}{len(here):4} tokens, KL {fmean(here):.4f} (most {max(here):.3f}), the same "
+            f"likeliest {fmean(alike):.2f}; the same call {'yes' if calls[-1] else 'no'}",
+            flush=True,
+        )
     print(f"KL a token: mean {fmean(kls):.4f}, median {median(kls):.4f}, most {max(kls):.3f} nats")
     print(f"the same likeliest token {fmean(same):.3f}, tool {fmean(tools):.2f}, call {fmean(calls):.2f}")
 

@@ -1,21 +1,23 @@
-"""A session that is taught rules of benchmarks/uptake, what its model's work took, and its replay."""
+"""Sessions on the rules of benchmarks/uptake: their first turns; one that is taught, and its replay."""
 
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from continualcode.core import engine
 from continualcode.core.config import load
 from continualcode.core.evaluation.cases import load_cases
-from continualcode.core.evaluation.teach import teach
+from continualcode.core.evaluation.teach import stage, teach
 from continualcode.core.events import event_registry
 from continualcode.core.plugins import Plugins
 from continualcode.core.replay import Replayer, how_it_began, trainers_of
 from continualcode.core.session import open_session
 from continualcode.core.testing import ScriptedUI
+from continualcode.core.transcript import SampledTurn
 from continualcode.eventlog import read
 
 RULES = Path(__file__).parent.parent / "uptake" / "rules.toml"
@@ -76,6 +78,18 @@ def replayed(log: Path) -> float:
     if report.first_divergence is not None:
         raise RuntimeError(f"{log}: the replay's digests differ: {report.first_divergence}")
     return took
+
+
+def first_turns(model: dict[str, Any], rules: int) -> Iterator[tuple[str, Any, SampledTurn]]:
+    """The first call on the first prompt of each rule: the rule's name, the policy, the turn as sampled."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = load(project=Path(folder), over={"model": model})
+        log, plugins = Path(folder) / "log.jsonl", Plugins(config.plugins)
+        session = open_session(config, plugins, workspace=Path(folder), log=log, ui=ScriptedUI())
+        for rule in load_cases(RULES).rule[:rules]:
+            stage(session, rule.train[0])
+            yield rule.name, session.policy, session.transcript.sampled(engine.sample(session).id)
+        session.close("measured")
 
 
 def _clocked(policy: Any) -> dict[str, float]:

@@ -58,7 +58,7 @@ from continualcode.plugins.trainers.attempts import attempts
 from continualcode.plugins.trainers.budget import Budget
 from continualcode.plugins.trainers.corrected import corrected
 from continualcode.plugins.trainers.rehearsal import rehearsed
-from continualcode.plugins.trainers.settings import SdpoSettings
+from continualcode.plugins.trainers.settings import SdpoSettings, logged
 from continualcode.plugins.trainers.siblings import PORTIONS, about, siblings
 from continualcode.plugins.trainers.trail import Trail
 
@@ -136,18 +136,30 @@ class Sdpo:
         self, plan: UpdatePlan, policy: Policy, progress: Callable[[int, int], None] | None = None
     ) -> UpdateOutcome:
         """Step until the plan's settings say stop: the plan's, as replay carries out what was logged."""
-        settings = checked(SdpoSettings, {"gate_back": None, **plan.settings}, "the plan's settings")
+        settings = logged(plan.settings)
         batch = policy.prepare(plan.examples, plan.objective, plan.optimiser)
         steps, budget = 0, Budget(settings.kl_budget, plan)
-        bound = settings.gate_back if settings.gate else None
-        trail = Trail(policy, keeping=budget.limited or bound is not None)
+        trail = Trail(policy, keeping=budget.limited or settings.goes_back)
+
+        def told() -> None:
+            if progress is not None:
+                progress(steps, settings.max_steps)
+
+        def look() -> StepReport:
+            """At the probes as well, and no step: nothing is above infinity."""
+            return policy.step(batch, stop_below=math.inf)
+
+        def look_back() -> StepReport:
+            told()  # whoever is told can stop this
+            return look()
+
         trail.keep(0)
         before = report = policy.step(batch, stop_below=settings.divergence_floor)
+        learned = settings.gate_learned * before.divergence
         enough = max(settings.divergence_floor, settings.divergence_target * before.divergence)
         while report.stepped:
             steps += 1
-            if progress is not None:
-                progress(steps, settings.max_steps)
+            told()
             if steps == settings.max_steps and not budget.limited:
                 break
             trail.keep(steps)
@@ -156,18 +168,17 @@ class Sdpo:
                 steps -= 1
                 trail.back(steps)
                 break
-            if report.divergence > settings.gate_learned * before.divergence:
+            if report.divergence > learned:
                 trail.drop_before(steps)  # the gate would not have those
         if steps:
-            # Only a look, at the probes as well: nothing is above infinity.
-            report = policy.step(batch, stop_below=math.inf)
-            if bound is not None and _far(settings, bound, report):
+            report = look()
+            if settings.goes_back and _far(settings, report):
                 trail.keep(steps)
-                steps, report = trail.nearer(
+                steps, report = trail.retreat(
                     report,
-                    lambda seen: _far(settings, bound, seen),
-                    lambda seen: seen.divergence <= settings.gate_learned * before.divergence,
-                    lambda: policy.step(batch, stop_below=math.inf),
+                    far=lambda seen: _far(settings, seen),
+                    fits=lambda seen: seen.divergence <= learned,
+                    look=look_back,
                 )
         share = report.divergence / before.divergence if before.divergence else 0.0
         return UpdateOutcome(
@@ -194,9 +205,10 @@ def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -
     return lambda done: progress(before + 1 + done, most) if progress is not None else None
 
 
-def _far(settings: SdpoSettings, bound: float, report: StepReport) -> bool:
+def _far(settings: SdpoSettings, report: StepReport) -> bool:
     """Whether what must stay has moved too far."""
-    return report.drift > bound or report.kept < settings.gate_kept
+    drifted = settings.gate_drift is not None and report.drift > settings.gate_drift
+    return drifted or report.kept < settings.gate_kept
 
 
 def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | None:

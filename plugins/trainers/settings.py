@@ -1,10 +1,12 @@
 """`[trainer]` of the trainer `sdpo`: what it asks of a policy, its objective and its optimiser."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from continualcode.core.config import options
 from continualcode.core.data import Objective, Optimiser
 from continualcode.core.errors import ConfigError
 
@@ -31,10 +33,10 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     0: none.
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
-    model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`). gate_back:
+    model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`). gate_drift:
     before that, where so few stay, or the probes have moved by more than so many nats in the mean, go back to
-    the last step before it was so, but not to where the correction was not learned yet. None: never, as plans
-    from before this setting are carried out.
+    the last step before it was so, but not to where the correction was not learned yet; an update keeps its
+    steps' states in memory for that. None: never.
 
     max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
     frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
@@ -48,7 +50,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     gate: bool = True
     gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
     gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
-    gate_back: Annotated[float, Meta(gt=0.0)] | None = 0.15
+    gate_drift: Annotated[float, Meta(gt=0.0)] | None = 0.15
     guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
     alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
@@ -78,6 +80,11 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     reward_weight: Annotated[float, Meta(ge=0.0)] = 0.0
     reward_clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
     max_context: Annotated[int, Meta(ge=1)] | None = None
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether an update may end at an earlier step than its last."""
+        return self.gate and self.gate_drift is not None
 
     def refuse_contradictions(self) -> None:
         """Raise ConfigError where two settings do not go together."""
@@ -126,3 +133,12 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
             whiten=self.whiten if self.anchors else None,
             over=self.max_steps if self.falling else 0,
         )
+
+
+SINCE: dict[str, Any] = {"gate_drift": None}
+"""Settings that older plans lack, as they were carried out before there were these."""
+
+
+def logged(given: Mapping[str, Any]) -> SdpoSettings:
+    """The settings of a plan in a log: what they were made to do, they do again."""
+    return options(SdpoSettings, {**SINCE, **given}, "the plan's settings")

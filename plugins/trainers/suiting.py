@@ -57,7 +57,7 @@ def fallbacks(capabilities: Collection[Capability]) -> dict[str, Any]:
             found["top_k"] = TOP_K
         else:
             found["divergence"] = "sampled"
-        found |= {"sharpness": 1.0, "in_turn": IN_TURN, "gate_back": None}  # a server's states cost saves
+        found |= {"sharpness": 1.0, "in_turn": IN_TURN, "gate_drift": None}  # each state would be a save
     if "guided_teacher" not in capabilities:
         found["guidance"] = 1.0
     if "whitening" not in capabilities:

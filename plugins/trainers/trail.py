@@ -23,9 +23,10 @@ class Trail:
         """Nobody will go back to a state of fewer steps."""
         self._states = {number: state for number, state in self._states.items() if number >= steps}
 
-    def nearer(
+    def retreat(
         self,
         last: StepReport,
+        *,
         far: Callable[[StepReport], bool],
         fits: Callable[[StepReport], bool],
         look: Callable[[], StepReport],

@@ -148,10 +148,10 @@ ALL: frozenset[Capability] = frozenset(get_args(Capability))
     ("lacks", "choice"),
     [
         (set[Capability](), {}),
-        ({"full_distribution"}, {"top_k": 20, "sharpness": 1.0, "in_turn": 8, "gate_back": None}),
+        ({"full_distribution"}, {"top_k": 20, "sharpness": 1.0, "in_turn": 8, "gate_drift": None}),
         (
             {"full_distribution", "topk_distribution"},
-            {"divergence": "sampled", "sharpness": 1.0, "in_turn": 8, "gate_back": None},
+            {"divergence": "sampled", "sharpness": 1.0, "in_turn": 8, "gate_drift": None},
         ),
         ({"whitening"}, {"whiten": None}),
         ({"guided_teacher"}, {"guidance": 1.0}),

@@ -1,7 +1,7 @@
 """Sampling from a rounded copy of the base model: how near it is, and that nothing else is computed by it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -47,16 +47,28 @@ def row(policy: LocalPolicy, tools: tuple[ToolSpec, ...], sample: Sample) -> Exa
     )
 
 
+@pytest.fixture(params=["x86", "qnnpack"])
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Kernels of torch: those of a PC, those of an ARM."""
+    kernels: Any = torch.backends.quantized
+    if request.param not in kernels.supported_engines:
+        pytest.skip(f"this torch has no {request.param}")
+    before, kernels.engine = kernels.engine, request.param
+    yield
+    kernels.engine = before
+
+
 def test_a_few_tokens_go_through_the_rounded_matrix_and_many_through_the_whole_one(
-    quick: LocalPolicy,
+    policy: LocalPolicy, engine: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    inside: Any = quick
+    inside: Any = policy
     parts = inside._adapter._written.parts
     rounded, weight = Int8(parts, nothing), parts.layers[0].up.weight
     x = torch.randn(FEW.stop, weight.shape[1], generator=torch.Generator().manual_seed(0))
     few = rounded.product(x[:1], weight, None)
     off = (few - product(x[:1], weight, None)).square().sum() / few.square().sum()
     assert 0.0 < float(off) < 0.03**2
+    assert capfd.readouterr().err == "", "torch does not talk to whoever uses it"
     assert torch.equal(rounded.product(x, weight, None), product(x, weight, None))
 
 

@@ -1,7 +1,12 @@
 """The UI `terminal`: what is typed while the model, a tool or an update works."""
 
+import os
+import pty
+import termios
 import time
 from typing import TYPE_CHECKING, Any
+
+from continualcode.plugins.uis.terminal.working import waiting
 
 if TYPE_CHECKING:
     from conftest import Start, Terminal
@@ -83,6 +88,22 @@ def test_a_line_that_is_being_typed_when_a_question_comes_up_goes_on_and_decides
     screen.keys("y")
     screen.sees(f"kept for your next prompt: {typed}y")
     assert len(screen.records("decision_made")) == 1
+
+
+def test_what_was_typed_while_nobody_read_is_not_lost_and_the_terminal_is_as_it_was() -> None:
+    ours, terminal = pty.openpty()
+    try:
+        before = termios.tcgetattr(terminal)
+        assert waiting(terminal) == ""
+        os.write(ours, "né".encode())  # no whole line, which is all that a terminal gives out otherwise
+        end = time.monotonic() + 10
+        while not (found := waiting(terminal)) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert found == "né" and waiting(terminal) == ""
+        assert termios.tcgetattr(terminal) == before
+    finally:
+        os.close(ours)
+        os.close(terminal)
 
 
 def test_a_slash_at_a_question_begins_a_line_of_which_no_key_decides(terminal: "Start") -> None:

@@ -18,9 +18,6 @@ from torch import Tensor
 from continualcode.core.errors import ConfigError
 from continualcode.plugins.models.local.network import FEW, Linear, Parts, product
 
-ROWS = 256
-"""How many rows are rounded at once: what a processor's cache holds."""
-
 
 class Int8:
     """The matrices of a network, packed. Takes a quarter of their bytes beside them, and seconds to make."""
@@ -37,8 +34,9 @@ class Int8:
         """W x + bias for x [n, in], in int8 where n is a few; else as it is."""
         if len(x) >= FEW.stop:
             return product(x, weight, bias)
-        # Seven bits for the token: eight can overflow where the processor adds pairs in 16 bits.
-        out: Tensor = torch.ops.quantized.linear_dynamic(x, self._packed[id(weight)], reduce_range=True)
+        # Seven bits for the token: with eight, FBGEMM overflows where it adds pairs in 16 bits.
+        seven = torch.backends.quantized.engine != "qnnpack"
+        out: Tensor = torch.ops.quantized.linear_dynamic(x, self._packed[id(weight)], reduce_range=seven)
         return out if bias is None else out + bias
 
 
@@ -61,14 +59,9 @@ def refuse_int8(device: torch.device, dtype: torch.dtype, written: bool) -> None
 
 
 def _packed(weight: Tensor) -> Any:
-    rounded, scales = torch.empty(weight.shape, dtype=torch.int8), torch.empty(len(weight))
-    for start in range(0, len(weight), ROWS):
-        rows = weight[start : start + ROWS]
-        largest = rows.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127.0
-        rounded[start : start + ROWS] = (rows / largest[:, None]).round()
-        scales[start : start + ROWS] = largest
+    scales = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny).double() / 127.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that these types will move to another package
         zeros = torch.zeros(len(weight), dtype=torch.long)
-        made = torch.ops.aten._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
-        return torch.ops.quantized.linear_prepack(made, None)
+        rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        return torch.ops.quantized.linear_prepack(rounded, None)

@@ -6,8 +6,6 @@ again, with what they would do, before they run.
 """
 
 import contextlib
-import os
-import select
 import sys
 import termios
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from rich.text import Text
 
 from continualcode.plugins.uis.terminal.ahead import Ahead
 from continualcode.plugins.uis.terminal.render import clean
+from continualcode.plugins.uis.terminal.working import waiting
 
 YES, ALWAYS, NO, EDIT, EDITOR, SKIP, NOTE, HELP = "y", "a", "n", "e", "E", "s", "!", "?"
 STOP, END, NOTED = "c-c", "c-d", "noted"
@@ -108,7 +107,6 @@ def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: Bas
     slash begins one. NOTED: that line was a note, which waits in `ahead`.
     """
     keys = KeyBindings()
-    choices.typed = ahead.line
 
     @keys.add(Keys.Any)
     @keys.add(Keys.Enter)
@@ -149,26 +147,17 @@ def press(choices: Choices, status: Callable[[], StyleAndTextTuples], style: Bas
     app: Application[str] = Application(
         layout=Layout(HSplit([body, Window(), bar])), key_bindings=keys, style=style, erase_when_done=True
     )
-    early = get_typeahead(app.input), _waiting()
-    if ahead.text:  # a line that somebody has begun goes on with them; otherwise nobody will miss them
-        ahead.press(early[0])
-        ahead.feed(early[1])
-        choices.typed = ahead.line
-    return app.run()
+    _go_on(ahead, app)
+    choices.typed = ahead.line
+    return NOTED if ahead.noted else app.run()
 
 
-def _waiting() -> str:
-    """The keys that came since somebody read last; empty where there is no terminal."""
-    typed = b""
-    with contextlib.suppress(termios.error, OSError, ValueError):
-        terminal = sys.stdin.fileno()
-        before = termios.tcgetattr(terminal)
-        plain = [*before]
-        plain[3] &= ~(termios.ECHO | termios.ICANON)  # else only whole lines can be read
-        termios.tcsetattr(terminal, termios.TCSANOW, plain)
-        try:
-            while select.select([terminal], [], [], 0.0)[0] and (more := os.read(terminal, 1024)):
-                typed += more
-        finally:
-            termios.tcsetattr(terminal, termios.TCSANOW, before)
-    return typed.decode("utf-8", "replace")
+def _go_on(ahead: Ahead, app: "Application[str]") -> None:
+    """Keys that came before there was a question go on with the line that was begun, or are dropped."""
+    read, unread = get_typeahead(app.input), ""
+    with contextlib.suppress(termios.error, OSError, ValueError):  # no terminal: nothing is waiting in it
+        unread = waiting(sys.stdin.fileno())
+    if ahead.text:
+        ahead.press(read)
+        ahead.feed(unread)
+        ahead.whole()

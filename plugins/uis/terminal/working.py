@@ -69,10 +69,7 @@ class Working:
     def _listen(self) -> None:
         """Take each key as it comes, unechoed, in a thread; Ctrl-C stays a signal."""
         terminal = sys.stdin.fileno()
-        self._settings = termios.tcgetattr(terminal)
-        quiet = [*self._settings]
-        quiet[3] &= ~(termios.ECHO | termios.ICANON)
-        termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+        self._settings = _key_by_key(terminal)
         stop, wake = os.pipe()
         thread = Thread(target=self._read, args=(terminal, stop), name="typing", daemon=True)
         self._reader = thread, wake
@@ -98,3 +95,23 @@ class Working:
             return
         finally:
             os.close(stop)
+
+
+def waiting(terminal: int) -> str:
+    """What was typed since somebody read last. Raises termios.error where it is no terminal."""
+    typed, before = b"", _key_by_key(terminal)
+    try:
+        while select.select([terminal], [], [], 0.0)[0] and (more := os.read(terminal, 1024)):
+            typed += more
+    finally:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
+    return typed.decode("utf-8", "replace")
+
+
+def _key_by_key(terminal: int) -> list[Any]:
+    """Have each key readable as it comes, not with its line, and unechoed; the settings as they were."""
+    before = termios.tcgetattr(terminal)
+    plain = [*before]
+    plain[3] &= ~(termios.ECHO | termios.ICANON)
+    termios.tcsetattr(terminal, termios.TCSANOW, plain)
+    return before

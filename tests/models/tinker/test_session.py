@@ -46,7 +46,7 @@ def test_a_correction_is_learned_on_distributions_and_the_log_says_where_the_wei
     opened: Open, served: Served, tmp_path: Path
 ) -> None:
     ui = learned(opened, served)
-    assert "top_k 20, sharpness 1.0, in_turn 8, gate_back None, guidance 1.0, whiten None" in ui.messages[0]
+    assert "top_k 20, sharpness 1.0, in_turn 8, gate_drift None, guidance 1.0, whiten None" in ui.messages[0]
     (applied,) = [event for event in ui.events if isinstance(event, UpdateApplied)]
     assert applied.divergence[1] < applied.divergence[0]
     (saved,) = [event for event in ui.events if isinstance(event, CheckpointSaved)]

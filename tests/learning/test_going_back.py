@@ -63,14 +63,14 @@ def plan(example: Build) -> Callable[..., UpdatePlan]:
 
 def test_it_ends_at_the_last_step_that_moved_little_enough(tiny_policy: Any, plan: Any) -> None:
     wrapped: Any = Drifting(tiny_policy)
-    outcome = Sdpo().update(plan(gate_back=0.2), wrapped)
+    outcome = Sdpo().update(plan(gate_drift=0.2), wrapped)
     assert (outcome.steps, outcome.rejected) == (2, None)
     assert outcome.metrics["drift"] == pytest.approx(0.2)
 
 
 def test_it_is_what_an_update_of_that_many_steps_is(tiny_policy: Any, plan: Any) -> None:
     wrapped: Any = Drifting(tiny_policy)
-    outcome = Sdpo().update(plan(gate_back=0.2), wrapped)
+    outcome = Sdpo().update(plan(gate_drift=0.2), wrapped)
     ended = tiny_policy.learner.weights(), tiny_policy.learner.optimiser_state()
     tiny_policy.learner.reset()
     short = Sdpo().update(plan(gate=False, max_steps=outcome.steps), tiny_policy)
@@ -80,11 +80,11 @@ def test_it_is_what_an_update_of_that_many_steps_is(tiny_policy: Any, plan: Any)
 
 def test_or_the_last_at_which_enough_probes_stay(tiny_policy: Any, plan: Any) -> None:
     wrapped: Any = Drifting(tiny_policy, kept=(1.0, 1.0, 0.9, 0.8, 0.5, 0.7, 0.5))
-    outcome = Sdpo().update(plan(gate_back=9.0, gate_kept=0.6), wrapped)
+    outcome = Sdpo().update(plan(gate_drift=9.0, gate_kept=0.6), wrapped)
     assert (outcome.steps, outcome.rejected) == (3, None)
 
 
-@pytest.mark.parametrize("settings", [{"gate_back": 0.3}, {"gate_back": None}, {"gate": False}])
+@pytest.mark.parametrize("settings", [{"gate_drift": 0.3}, {"gate_drift": None}, {"gate": False}])
 def test_where_little_moved_or_nobody_asks_it_goes_nowhere(
     tiny_policy: Any, plan: Any, settings: dict[str, Any]
 ) -> None:
@@ -95,7 +95,7 @@ def test_where_little_moved_or_nobody_asks_it_goes_nowhere(
 def test_it_does_not_go_back_to_where_it_had_not_learned(tiny_policy: Any, plan: Any) -> None:
     """Nothing fits: then the last step stands, and is judged."""
     wrapped: Any = Drifting(tiny_policy)
-    outcome = Sdpo().update(plan(gate_back=0.2, gate_learned=0.3), wrapped)
+    outcome = Sdpo().update(plan(gate_drift=0.2, gate_learned=0.3), wrapped)
     assert outcome.before.divergence * 0.3 < outcome.after.divergence
     assert outcome.steps == 6
     ended = tiny_policy.learner.weights()
@@ -106,18 +106,18 @@ def test_it_does_not_go_back_to_where_it_had_not_learned(tiny_policy: Any, plan:
 
 def test_where_all_that_learned_moved_more_it_is_the_first_of_them(tiny_policy: Any, plan: Any) -> None:
     wrapped: Any = Drifting(tiny_policy)
-    outcome = Sdpo().update(plan(gate_back=0.05), wrapped)
+    outcome = Sdpo().update(plan(gate_drift=0.05), wrapped)
     assert (outcome.steps, outcome.metrics["drift"]) == (1, pytest.approx(0.1))
 
 
 def test_and_nowhere_where_the_last_step_moved_less(tiny_policy: Any, plan: Any) -> None:
     wrapped: Any = Drifting(tiny_policy)
-    outcome = Sdpo().update(plan(gate_back=0.05, gate_learned=0.6), wrapped)
+    outcome = Sdpo().update(plan(gate_drift=0.05, gate_learned=0.6), wrapped)
     assert outcome.metrics["drift"] == pytest.approx(0.25) and outcome.steps == 6
 
 
 def test_a_plan_from_before_is_carried_out_as_it_was(tiny_policy: Any, plan: Any) -> None:
-    logged = plan(gate_back=0.2)
-    old = {name: value for name, value in logged.settings.items() if name != "gate_back"}
+    logged = plan(gate_drift=0.2)
+    old = {name: value for name, value in logged.settings.items() if name != "gate_drift"}
     wrapped: Any = Drifting(tiny_policy)
     assert Sdpo().update(msgspec.structs.replace(logged, settings=old), wrapped).steps == 6
