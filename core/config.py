@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -115,9 +115,14 @@ def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
     try:
         return msgspec.convert(table, cls)
     except msgspec.ValidationError as error:
-        at = re.search(r" - at `\$\.(\w+)", str(error))
-        given_as = f"{at[1]} is {table[at[1]]!r}: " if at and at[1] in table else ""
-        raise ConfigError(f"{where}: {given_as}{error}") from None
+        found = re.fullmatch(r"(.*) - at `\$\.(\w+)(.*)`", str(error))
+        if found is None or found[2] not in table:
+            raise ConfigError(f"{where}: {error}") from None
+        why, key, inside = found.groups()
+        kind = fields[key].type
+        allowed = f"; allowed: {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else ""
+        at = f" (at {key}{inside})" if inside else ""
+        raise ConfigError(f"{where}: {key} is {table[key]!r}: {why}{at}{allowed}") from None
 
 
 def load(
