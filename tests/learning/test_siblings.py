@@ -17,7 +17,7 @@ from continualcode.eventlog import read
 from continualcode.plugins.trainers.anchors import ANCHORS, weighed
 from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.siblings import about, ranked
-from continualcode.plugins.trainers.situations import SITUATIONS
+from continualcode.plugins.trainers.situations import KINDS, SITUATIONS
 
 WRITE = Call(tool="write", arguments={"path": "generated/a.py", "content": "x"})
 
@@ -48,30 +48,51 @@ def rows(session: Session, number: int) -> tuple[Example, ...]:
 # -- Ranks ---------------------------------------------------------------------------------------------
 
 
-def likeness(*nearest: float) -> list[float]:
-    return [*nearest, *[0.0] * (len(SITUATIONS) - len(nearest))]
+def likeness(kind: int, *nearest: float, others: float = 0.0) -> list[float]:
+    """That of each situation: so much of the first ones of a kind, and of all others."""
+    given = [*nearest, *[others] * (len(KINDS[kind]) - len(nearest))]
+    return [
+        alike
+        for number, each in enumerate(KINDS)
+        for alike in (given if number == kind else [others] * len(each))
+    ]
 
 
-def test_siblings_are_those_nearly_as_like_as_the_nearest_and_near_are_those_after_them() -> None:
-    found = ranked(likeness(0.5, 0.8, *[0.6] * 6, 0.4, 0.3, 0.1), most=20, close=False)
-    assert found.siblings == (SITUATIONS[1], *SITUATIONS[2:8])
-    assert found.near[:2] == (SITUATIONS[0], SITUATIONS[8])
-    assert not set(found.siblings) & set(found.near)
+def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
+    found = ranked(likeness(3, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05), most=20, close=False)
+    first = KINDS[3]
+    assert found.siblings == (first[1], first[2], first[0], first[3])
+    assert set(first[4:]) <= set(found.near)
+    assert len(found.siblings) + len(found.near) >= 14
 
 
-def test_the_first_few_are_siblings_even_where_one_is_much_nearer() -> None:
-    found = ranked(likeness(0.9, *[0.3] * 9), most=20, close=False)
-    assert found.siblings == SITUATIONS[:6]
+def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
+    alike = likeness(3, 0.6, 0.5)
+    alone = SITUATIONS.index(KINDS[5][0])
+    alike[alone] = 0.8
+    found = ranked(alike, most=20, close=False)
+    assert found.siblings == KINDS[3][:2]
+    assert found.near[0] == SITUATIONS[alone]
 
 
 def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
-    found = ranked(likeness(0.9, 0.8, *[0.6] * 9), most=20, close=True)
-    assert found.siblings == SITUATIONS[:2]
-    assert SITUATIONS[2] in found.near
+    found = ranked(likeness(0, 0.9, 0.8, 0.6), most=20, close=True)
+    assert found.siblings == KINDS[0][:2]
+    assert KINDS[0][2] in found.near
+
+
+def test_there_are_no_more_siblings_than_asked_for() -> None:
+    found = ranked(likeness(0, *[0.9] * 6), most=4, close=False)
+    assert found.siblings == KINDS[0][:4]
+    assert set(KINDS[0][4:]) <= set(found.near)
 
 
 def test_nothing_is_like_a_prompt_that_has_nothing_in_common_with_any() -> None:
     assert ranked([-0.2] * len(SITUATIONS), most=5, close=False).siblings == ()
+
+
+def test_no_situation_is_there_twice() -> None:
+    assert len(set(SITUATIONS)) == len(SITUATIONS)
 
 
 # -- Rows ----------------------------------------------------------------------------------------------
@@ -90,6 +111,26 @@ def test_the_teacher_is_told_on_a_sibling_what_it_is_told_on_the_prompt(tmp_path
         if row.part == "sibling":
             assert bytes(row.teacher_ids).decode().endswith("user: Use bash.\nassistant: ")
             assert row.neutral_ids and row.prompt_ids != found[0].prompt_ids
+
+
+class ByWords(ScriptedPolicy):
+    """Finds alike what has a word of the last thing said in it, other than very short ones."""
+
+    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+        """1 where there is one, else 0."""
+        said = bytes(prompt).decode().rsplit("user: ", 1)[1].removesuffix("\nassistant: ")
+        words = {word.strip(".,").lower() for word in said.split() if len(word) > 4}
+        return [float(any(word in bytes(other).decode().lower() for word in words)) for other in others]
+
+
+def test_the_words_of_a_correction_say_as_well_what_it_is_about(tmp_path: Path) -> None:
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    for what in ("install", "commit"):
+        ui = ScriptedUI(["a shell command"], [Answer(verdict="deny", reason=f"Never {what} anything.")])
+        session = open_scripted(tmp_path / what, ui=ui, policy=ByWords([WRITE]), config=config)
+        engine.run(session)
+        learned = [bytes(row.prompt_ids).decode() for row in rows(session, 0) if row.part == "sibling"]
+        assert learned and what in learned[0].lower()
 
 
 def test_no_anchor_holds_what_the_correction_may_be_about(tmp_path: Path) -> None:
