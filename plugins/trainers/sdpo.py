@@ -64,6 +64,9 @@ from continualcode.plugins.trainers.trail import Trail
 
 NAME = "sdpo"
 
+UNMOVED = StepReport(stepped=False, loss=0.0, divergence=0.0, grad_norm=0.0, advantages=(), divergences=())
+"""Where nothing that must stay has moved."""
+
 
 class Sdpo:
     """A trainer with fixed settings and no other state."""
@@ -154,6 +157,7 @@ class Sdpo:
             return look()
 
         trail.keep(0)
+        began = look() if settings.gate and settings.gate_from == "start" else UNMOVED
         before = report = policy.step(batch, stop_below=settings.divergence_floor)
         learned = settings.gate_learned * before.divergence
         enough = max(settings.divergence_floor, settings.divergence_target * before.divergence)
@@ -172,11 +176,11 @@ class Sdpo:
                 trail.drop_before(steps)  # the gate would not have those
         if steps:
             report = look()
-            if settings.goes_back and _far(settings, report):
+            if settings.goes_back and _far(settings, began, report):
                 trail.keep(steps)
                 steps, report = trail.retreat(
                     report,
-                    far=lambda seen: _far(settings, seen),
+                    far=lambda seen: _far(settings, began, seen),
                     fits=lambda seen: seen.divergence <= learned,
                     look=look_back,
                 )
@@ -191,7 +195,7 @@ class Sdpo:
                 "drift": report.drift,
                 "kept": report.kept,
             },
-            rejected=_judged(settings, share, report) if steps else budget.unaffordable(report),
+            rejected=_judged(settings, began, share, report) if steps else budget.unaffordable(report),
         )
 
     def _frozen(self, transcript: Transcript, policy: Policy) -> str:
@@ -205,13 +209,13 @@ def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -
     return lambda done: progress(before + 1 + done, most) if progress is not None else None
 
 
-def _far(settings: SdpoSettings, report: StepReport) -> bool:
-    """Whether what must stay has moved too far."""
-    drifted = settings.gate_drift is not None and report.drift > settings.gate_drift
-    return drifted or report.kept < settings.gate_kept
+def _far(settings: SdpoSettings, began: StepReport, seen: StepReport) -> bool:
+    """Whether what must stay has moved too far since the update `began`."""
+    drifted = settings.gate_drift is not None and seen.drift - began.drift > settings.gate_drift
+    return drifted or seen.kept < min(settings.gate_kept, began.kept)
 
 
-def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | None:
+def _judged(settings: SdpoSettings, began: StepReport, share: float, after: StepReport) -> str | None:
     """Why the gate does not let an update through; None: it does."""
     if not settings.gate:
         return None
@@ -220,10 +224,11 @@ def _judged(settings: SdpoSettings, share: float, after: StepReport) -> str | No
             f"not learned: {share:.0%} of the divergence from the teacher is left, "
             f"at most {settings.gate_learned:.0%} may be (trainer.gate_learned)"
         )
-    if after.kept < settings.gate_kept:
+    if after.kept < min(settings.gate_kept, began.kept):
         return (
             f"it changed too much else: on {after.kept:.0%} of unrelated prompts the model still does what "
-            f"it did, at least {settings.gate_kept:.0%} must stay (trainer.gate_kept)"
+            f"it did, on {began.kept:.0%} before; at least {settings.gate_kept:.0%} must stay "
+            "(trainer.gate_kept)"
         )
     return None
 

@@ -33,10 +33,11 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     0: none.
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
-    model still does what it did on fewer than `gate_kept` of the probes (which need `anchors`). gate_drift:
-    before that, where so few stay, or the probes have moved by more than so many nats in the mean, go back to
-    the last step before it was so, but not to where the correction was not learned yet; an update keeps its
-    steps' states in memory for that. None: never.
+    model still does what the base model did on fewer than `gate_kept` of the probes (which need `anchors`).
+    gate_drift: before that, where so few stay, or the probes have moved by more than so many nats in the
+    mean, go back to the last step before it was so, but not to where the correction was not learned yet; an
+    update keeps its steps' states in memory for that. None: never. gate_from: what is counted of that: what
+    the update did itself, since its start, or all that was done since the base model.
 
     max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
     frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
@@ -50,7 +51,8 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     gate: bool = True
     gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
     gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
-    gate_drift: Annotated[float, Meta(gt=0.0)] | None = 0.15
+    gate_drift: Annotated[float, Meta(gt=0.0)] | None = 0.1
+    gate_from: Literal["start", "base"] = "start"
     guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
     alpha: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
@@ -135,7 +137,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-SINCE: dict[str, Any] = {"gate_drift": None}
+SINCE: dict[str, Any] = {"gate_drift": None, "gate_from": "base"}
 """Settings that older plans lack, as they were carried out before there were these."""
 
 

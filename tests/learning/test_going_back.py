@@ -16,11 +16,15 @@ DRIFT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.25)
 
 
 class Drifting:
-    """A policy whose probes move by a tenth of a nat with each step; the sixth brings half of it back."""
+    """A policy whose probes move by a tenth of a nat with each step; the sixth brings half of it back.
 
-    def __init__(self, policy: Any, kept: Sequence[float] = (1.0,) * 7) -> None:
+    earlier: how far they had moved before.
+    """
+
+    def __init__(self, policy: Any, kept: Sequence[float] = (1.0,) * 7, earlier: float = 0.0) -> None:
         self.policy = policy
         self.kept = kept
+        self.earlier = earlier
         self.steps = 0
 
     def prepare(self, *given: Any) -> Any:
@@ -28,7 +32,7 @@ class Drifting:
 
     def step(self, batch: Any, *, stop_below: float) -> StepReport:
         report: StepReport = self.policy.step(batch, stop_below=stop_below)
-        drift, kept = DRIFT[self.steps], self.kept[self.steps]
+        drift, kept = self.earlier + DRIFT[self.steps], self.kept[self.steps]
         self.steps += report.stepped
         return msgspec.structs.replace(report, drift=drift, kept=kept)
 
@@ -116,8 +120,32 @@ def test_and_nowhere_where_the_last_step_moved_less(tiny_policy: Any, plan: Any)
     assert outcome.metrics["drift"] == pytest.approx(0.25) and outcome.steps == 6
 
 
+def test_what_earlier_updates_moved_is_not_counted(tiny_policy: Any, plan: Any) -> None:
+    wrapped: Any = Drifting(tiny_policy, earlier=0.7)
+    outcome = Sdpo().update(plan(gate_drift=0.2), wrapped)
+    assert (outcome.steps, outcome.rejected) == (2, None)
+    assert outcome.metrics["drift"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("ends", "steps", "rejected"), [(0.5, 6, False), (0.4, 1, True)])
+def test_nor_are_the_probes_that_they_lost(
+    tiny_policy: Any, plan: Any, ends: float, steps: int, rejected: bool
+) -> None:
+    wrapped: Any = Drifting(tiny_policy, kept=(0.5,) + (0.4,) * 5 + (ends,))
+    outcome = Sdpo().update(plan(gate_drift=9.0, gate_kept=0.6), wrapped)
+    assert (outcome.steps, outcome.rejected is not None) == (steps, rejected)
+    assert not rejected or "on 40% of unrelated prompts" in str(outcome.rejected)
+
+
+def test_counted_from_the_base_model_they_are(tiny_policy: Any, plan: Any) -> None:
+    wrapped: Any = Drifting(tiny_policy, kept=(0.5,) * 7, earlier=0.7)
+    outcome = Sdpo().update(plan(gate_drift=0.2, gate_kept=0.6, gate_from="base"), wrapped)
+    assert outcome.rejected is not None and outcome.steps == 1
+
+
 def test_a_plan_from_before_is_carried_out_as_it_was(tiny_policy: Any, plan: Any) -> None:
     logged = plan(gate_drift=0.2)
-    old = {name: value for name, value in logged.settings.items() if name != "gate_drift"}
-    wrapped: Any = Drifting(tiny_policy)
-    assert Sdpo().update(msgspec.structs.replace(logged, settings=old), wrapped).steps == 6
+    old = {name: value for name, value in logged.settings.items() if name not in ("gate_drift", "gate_from")}
+    wrapped: Any = Drifting(tiny_policy, kept=(0.5,) * 7)
+    outcome = Sdpo().update(msgspec.structs.replace(logged, settings=old), wrapped)
+    assert outcome.steps == 6 and outcome.rejected is not None

@@ -286,7 +286,7 @@ def test_it_stops_at_the_target(policy: TinyPolicy, example: Callable[..., Examp
     assert outcome.metrics["share"] == outcome.after.divergence / outcome.before.divergence
 
 
-def test_it_stops_after_its_steps_with_a_last_look(
+def test_it_stops_after_its_steps_with_a_look_before_and_after(
     policy: TinyPolicy, example: Callable[..., Example]
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -295,7 +295,7 @@ def test_it_stops_after_its_steps_with_a_last_look(
     assert outcome.steps == 3
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert outcome.after.divergence < outcome.before.divergence
-    assert len(policy.bounds) == 4 and policy.bounds[-1] == math.inf
+    assert [bound == math.inf for bound in policy.bounds] == [True, False, False, False, True]
 
 
 def test_where_there_is_nothing_to_learn_nothing_moves(

@@ -192,8 +192,12 @@ def test_what_was_not_learned_is_rejected_and_the_weights_go_back(tmp_path: Path
 
 def test_what_moves_too_much_else_is_rejected(tmp_path: Path) -> None:
     class Forgetful(ScriptedPolicy):
+        steps = 0
+
         def step(self, batch: Any, *, stop_below: float) -> Any:
-            return msgspec.structs.replace(super().step(batch, stop_below=stop_below), kept=0.5)
+            report = super().step(batch, stop_below=stop_below)
+            before, self.steps = self.steps, self.steps + report.stepped
+            return msgspec.structs.replace(report, kept=0.5 if before else 1.0)
 
     opened = taught(tmp_path / "w", "No.", policy=Forgetful([WRITE]))
     (outcome,) = opened.transcript.outcomes.values()

@@ -20,11 +20,12 @@ PLUGINS = Plugins(installed=False)
 
 
 class Gated(ScriptedPolicy):
-    """Its updates change too much else, one time in four: a function of the weights that they give."""
+    """Every other state that it comes to has lost too much else: a function of the weights."""
 
     def step(self, batch: Any, *, stop_below: float) -> StepReport:
         report = super().step(batch, stop_below=stop_below)
-        return msgspec.structs.replace(report, kept=float(int(self.weights()[:2], 16) % 4 != 0))
+        spoilt = self._weights and int(self.weights()[:2], 16) % 2 == 0
+        return msgspec.structs.replace(report, kept=0.0 if spoilt else 1.0)
 
 
 class Recorder:

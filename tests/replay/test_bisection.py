@@ -54,9 +54,11 @@ class Impressed(ScriptedPolicy):
     """
 
     prepared = 0
+    started = ""
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> Any:
         self.prepared += 1
+        self.started = self._weights
         return super().prepare(examples, objective, optimiser)
 
     def step(self, batch: Any, *, stop_below: float) -> StepReport:
@@ -66,7 +68,8 @@ class Impressed(ScriptedPolicy):
         if report.stepped and (was_bad or any(PLANTED.encode() in words for words in said)):
             self._weights = "bad" + self._weights
         spoils = bytes(batch.examples[0].teacher_ids).rstrip().splitlines()[-2].endswith(REJECTED.encode())
-        return msgspec.structs.replace(report, kept=0.0) if spoils else report
+        spoilt = spoils and self._weights != self.started
+        return msgspec.structs.replace(report, kept=0.0) if spoilt else report
 
     def tool_probabilities(
         self, prompt_ids: Sequence[int], grammar: str | None, tools: Sequence[ToolSpec]
