@@ -87,17 +87,24 @@ def _begun(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
     return tuple(call[:count])
 
 
-def weighed(rows: Iterable[Example], taken: Collection[tuple[int, ...]], weight: float) -> list[Example]:
+def weighed(
+    rows: Iterable[Example],
+    own: Collection[tuple[int, ...]],
+    earlier: Collection[tuple[int, ...]],
+    weight: float,
+) -> list[Example]:
     """Anchors that weigh `weight` together; probes weigh 1 each.
 
-    Those on the prompts `taken`, which corrections are or may be about, weigh nothing.
+    own, earlier: prompts that the update's corrections are or may be about, and those before it. Nothing
+    holds on to the base model on any of them; what earlier ones are about this update may not change either,
+    so that probes are looked at there.
     """
     rows = list(rows)
-    held = max(1, sum(row.part == "anchor" and row.prompt_ids not in taken for row in rows))
+    off = {"anchor": {*own, *earlier}, "probe": set(own)}
+    held = max(1, sum(row.part == "anchor" and row.prompt_ids not in off["anchor"] for row in rows))
+    share = {"anchor": weight / held, "probe": 1.0}
     return [
-        msgspec.structs.replace(
-            row, weight=0.0 if row.prompt_ids in taken else weight / held if row.part == "anchor" else 1.0
-        )
+        msgspec.structs.replace(row, weight=0.0 if row.prompt_ids in off[row.part] else share[row.part])
         for row in rows
     ]
 

@@ -111,12 +111,12 @@ class Sdpo:
                 examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
-        taken = about(row for rows in (examples, *standing) for row in rows)
+        own, earlier = about(examples), about(row for rows in standing for row in rows)
         examples += rehearsed(examples, standing, settings.rehearsal)
         if settings.anchors:
             last = corrections[-1].sample
             turn = transcript.sampled(last)
-            examples += weighed(anchors(turn, last, transcript, policy), taken, settings.anchors)
+            examples += weighed(anchors(turn, last, transcript, policy), own, earlier, settings.anchors)
         frozen = self._frozen(transcript, policy) if settings.teacher == "frozen" else None
         return UpdatePlan(
             trainer=NAME,
@@ -130,9 +130,10 @@ class Sdpo:
         """The rows of `own`, those of `earlier` that are rehearsed with them, and what must stay."""
         rows = [row for row in plan.examples if row.correction in own]
         before = [one.examples for one in earlier]
-        taken = about(row for each in (rows, *before) for row in each)
+        about_own, about_earlier = about(rows), about(row for each in before for row in each)
         rows += rehearsed(rows, before, self.settings.rehearsal)
-        rows += weighed((row for row in plan.examples if not row.correction), taken, self.settings.anchors)
+        stays = (row for row in plan.examples if not row.correction)
+        rows += weighed(stays, about_own, about_earlier, self.settings.anchors)
         return msgspec.structs.replace(plan, examples=tuple(rows))
 
     def update(

@@ -1,7 +1,7 @@
 """200 corrections in a row that contradict each other: the gate keeps what they are not about.
 
 On a tiny random model, with the trainer, the learner and the gate as they are. How much stays depends on how
-many prompts the gate looks at: of 40 unrelated choices .85 with 12 probes, .975 with 40, .20 without it.
+many prompts the gate looks at: of 40 unrelated choices .85 with 12 probes, all with 40, .20 without it.
 """
 
 import random

@@ -177,9 +177,16 @@ def test_a_policy_that_cannot_tell_what_is_alike_learns_on_the_prompt_alone(tmp_
 
 def test_weights_of_anchors_are_shared_by_those_that_are_left(tmp_path: Path) -> None:
     found = [row for row in rows(taught(tmp_path / "w", "Use bash."), 0) if row.part == "anchor"]
-    again = weighed(found, {found[0].prompt_ids}, 3.0)
+    again = weighed(found, {found[0].prompt_ids}, set(), 3.0)
     assert again[0].weight == 0.0
     assert sum(row.weight for row in again) == pytest.approx(3.0)
+
+
+def test_probes_are_looked_at_on_what_earlier_corrections_are_about(tmp_path: Path) -> None:
+    probe = next(row for row in rows(taught(tmp_path / "w", "Use bash."), 0) if row.part == "probe")
+    about_it = {probe.prompt_ids}
+    assert weighed([probe], set(), about_it, 3.0)[0].weight == 1.0
+    assert weighed([probe], about_it, set(), 3.0)[0].weight == 0.0
 
 
 # -- Stopping ------------------------------------------------------------------------------------------
