@@ -47,7 +47,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
-    # The original at three steps, which is ours in FLOPs.
+    # The original at three steps, two thirds of our FLOPs.
     "original-3": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original", "trainer.max_steps=3"),
     # What ours is made of, one thing changed.
     "imitation": ("trainer.teacher=completion",),
