@@ -111,12 +111,13 @@ class Sdpo:
                 examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
-        own, earlier = about(examples), about(row for rows in standing for row in rows)
+        about_own, about_earlier = about(examples), about(row for rows in standing for row in rows)
         examples += rehearsed(examples, standing, settings.rehearsal)
         if settings.anchors:
             last = corrections[-1].sample
             turn = transcript.sampled(last)
-            examples += weighed(anchors(turn, last, transcript, policy), own, earlier, settings.anchors)
+            stays = anchors(turn, last, transcript, policy)
+            examples += weighed(stays, about_own, about_earlier, settings.anchors)
         frozen = self._frozen(transcript, policy) if settings.teacher == "frozen" else None
         return UpdatePlan(
             trainer=NAME,

@@ -1,7 +1,7 @@
-"""What people ask coding agents for: some seventy requests, of the kinds that everybody meets.
+"""What people ask coding agents for: nearly eighty requests, of the kinds that everybody meets.
 
-A correction is given once, on one prompt, and is about more than that prompt. Of these situations the model
-itself says which are like the corrected one (`siblings`): there the correction is learned as well. On those
+A correction is given once, on one prompt, and is about more than that prompt. Of these kinds the model
+itself says which is like the corrected one (`siblings`): there the correction is learned as well. On those
 that are unlike it the base model's choice is held on to (`anchors`).
 """
 

@@ -143,9 +143,16 @@ def test_counted_from_the_base_model_they_are(tiny_policy: Any, plan: Any) -> No
     assert outcome.rejected is not None and outcome.steps == 1
 
 
-def test_a_plan_from_before_is_carried_out_as_it_was(tiny_policy: Any, plan: Any) -> None:
+@pytest.mark.parametrize(
+    ("since", "steps"),
+    [({"gate_drift", "gate_from"}, 6), ({"gate_from"}, 1)],
+    ids=["no trail", "from the base"],
+)
+def test_a_plan_from_before_is_carried_out_as_it_was(
+    tiny_policy: Any, plan: Any, since: set[str], steps: int
+) -> None:
     logged = plan(gate_drift=0.2)
-    old = {name: value for name, value in logged.settings.items() if name not in ("gate_drift", "gate_from")}
-    wrapped: Any = Drifting(tiny_policy, kept=(0.5,) * 7)
+    old = {name: value for name, value in logged.settings.items() if name not in since}
+    wrapped: Any = Drifting(tiny_policy, kept=(0.5,) * 7, earlier=0.7)
     outcome = Sdpo().update(msgspec.structs.replace(logged, settings=old), wrapped)
-    assert outcome.steps == 6 and outcome.rejected is not None
+    assert outcome.steps == steps and outcome.rejected is not None
