@@ -248,7 +248,8 @@ class Example(Data, frozen=True):
     `temperature`. By `part`:
 
     sample         the completion was drawn by the student, with `sampled_logprobs` (same length)
-    demonstration  the teacher's own completion: what it would do instead; no `sampled_logprobs`
+    demonstration  the teacher's own completion: what it would do instead; no `sampled_logprobs`; weighs
+                   0 where it is what was rejected, as nothing can be learned of that
     sibling        a demonstration on another prompt, which the model finds alike
     rehearsed      a row of one of those kinds, of an earlier correction
     attempt        drawn by the student as well, and not distilled: its `reward` counts, next to those of the

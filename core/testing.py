@@ -41,10 +41,15 @@ from continualcode.eventlog import Record
 
 
 class ScriptedPolicy:
-    """A policy that samples `turns` in order (a Call, or plain text), then says "done". One token a byte."""
+    """A policy that samples `turns` in order (a Call, or plain text), then says "done". One token a byte.
 
-    def __init__(self, turns: Iterable[Call | str] = (), *, fail_updates: bool = False) -> None:
-        self.turns = list(turns)
+    shows: what it would do instead, whatever the correction.
+    """
+
+    def __init__(
+        self, turns: Iterable[Call | str] = (), *, fail_updates: bool = False, shows: str = "as you say"
+    ) -> None:
+        self.turns, self.shows = list(turns), shows
         self.fail_updates = fail_updates
         self.model = ModelInfo(
             name="scripted",
@@ -151,7 +156,7 @@ class ScriptedPolicy:
         max_tokens: int,
     ) -> Sample:
         """Always the same: it takes no turn."""
-        ids = tuple(b"as you say")[:max_tokens]
+        ids = tuple(self.shows.encode())[:max_tokens]
         return Sample(token_ids=ids, logprobs=(-0.5,) * len(ids), text=bytes(ids).decode(), stop="end")
 
     def prepare(self, examples: Sequence[Example], objective: Objective, optimiser: Optimiser) -> "_Batch":

@@ -1,5 +1,8 @@
 """The rows of one correction on the prompt it was given on: what was rejected, and what is done instead."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 import msgspec
 
 from continualcode.core.data import Example
@@ -30,30 +33,45 @@ def _demonstration(
     policy: Policy,
     settings: SdpoSettings,
 ) -> Example:
-    """What the teacher would do instead, among the tools in question."""
+    """What the teacher would do instead, among the tools in question; weighs 0 if it is what was rejected."""
     turn = transcript.sampled(correction.sample)
     imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
     tools = keeping(tools_in_question(turn, correction), turn, correction)
     grammar = grammar_of(tools, turn, policy)
     neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
-    shown = policy.demonstrate(
-        sample.teacher_ids,
-        neutral,
-        grammar,
-        teacher="base" if imitated else settings.teacher,
-        guidance=settings.guidance,
-        max_tokens=settings.demonstration_tokens,
-    )
+    most = settings.demonstration_tokens
+
+    def shown(tokens: int) -> tuple[int, ...]:
+        return policy.demonstrate(
+            sample.teacher_ids,
+            neutral,
+            grammar,
+            teacher="base" if imitated else settings.teacher,
+            guidance=settings.guidance,
+            max_tokens=tokens,
+        ).token_ids
+
+    instead = shown(most)
+    if len(instead) == most and _parting(instead, sample) is None:
+        instead = shown(max(most, len(sample.completion_ids)))  # it may part from what was rejected later on
+    parting = _parting(instead, sample)
     return msgspec.structs.replace(
         sample,
         part="demonstration",
-        completion_ids=shown.token_ids,
+        completion_ids=instead[: (parting or 0) + most],
+        weight=0.0 if parting is None else 1.0,
         sampled_logprobs=(),
         grammar=grammar,
         guidance=1.0 if imitated else settings.guidance,
         neutral_ids=() if imitated else neutral,
         student_grammar=turn.grammar if _among_all(grammar, turn, correction, settings) else None,
     )
+
+
+def _parting(instead: Sequence[int], rejected: Example) -> int | None:
+    """The first token of `instead` that is another than the rejected one's; None: there is none."""
+    pairs = enumerate(zip_longest(instead, rejected.completion_ids[: len(instead)]))
+    return next((place for place, (one, other) in pairs if one != other), None)
 
 
 def _among_all(

@@ -33,7 +33,7 @@ weights that it starts from.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -66,6 +66,12 @@ NAME = "sdpo"
 
 UNMOVED = StepReport(stepped=False, loss=0.0, divergence=0.0, grad_norm=0.0, advantages=(), divergences=())
 """Where nothing that must stay has moved."""
+
+UNHEEDED = (
+    "nothing to learn: shown the correction, the model would make the same call again "
+    "(other words may help, or an edit of the call)"
+)
+"""Why there was no step, where every demonstration is what was rejected."""
 
 
 class Sdpo:
@@ -106,14 +112,14 @@ class Sdpo:
             told(-1)
             rows = corrected(correction, transcript, policy, settings)
             examples += rows
-            if discerning is not None and rows[-1].part == "demonstration":
+            if discerning is not None and rows[-1].part == "demonstration" and rows[-1].weight:
                 turn = transcript.sampled(correction.sample)
                 examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
         about_own, about_earlier = about(examples), about(row for rows in standing for row in rows)
         examples += rehearsed(examples, standing, settings.rehearsal)
-        if settings.anchors:
+        if settings.anchors and _teaches(examples):
             last = corrections[-1].sample
             turn = transcript.sampled(last)
             stays = anchors(turn, last, transcript, policy)
@@ -142,6 +148,8 @@ class Sdpo:
     ) -> UpdateOutcome:
         """Step until the plan's settings say stop: the plan's, as replay carries out what was logged."""
         settings = logged(plan.settings)
+        if not _teaches(plan.examples):
+            return UpdateOutcome(steps=0, before=UNMOVED, after=UNMOVED, rejected=UNHEEDED)
         batch = policy.prepare(plan.examples, plan.objective, plan.optimiser)
         steps, budget = 0, Budget(settings.kl_budget, plan)
         trail = Trail(policy, keeping=budget.limited or settings.goes_back)
@@ -187,6 +195,7 @@ class Sdpo:
                     look=look_back,
                 )
         share = report.divergence / before.divergence if before.divergence else 0.0
+        unheeded = sum(row.part == "demonstration" and not row.weight for row in plan.examples)
         return UpdateOutcome(
             steps=steps,
             before=before,
@@ -196,6 +205,7 @@ class Sdpo:
                 "grad_norm": before.grad_norm,
                 "drift": report.drift,
                 "kept": report.kept,
+                **({"unheeded": float(unheeded)} if unheeded else {}),
             },
             rejected=_judged(settings, began, share, report) if steps else budget.unaffordable(report),
         )
@@ -204,6 +214,11 @@ class Sdpo:
         """The digest of the frozen teacher: the configured one, the one of this log, or the weights now."""
         logged = (update.objective.frozen_teacher for update in transcript.updates.values())
         return self.settings.frozen_teacher or next(filter(None, logged), None) or policy.weights()
+
+
+def _teaches(rows: Iterable[Example]) -> bool:
+    """Whether any row of a new correction weighs something."""
+    return any(row.correction and row.part != "rehearsed" and row.weight for row in rows)
 
 
 def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int], None]:

@@ -7,9 +7,9 @@ much which are like the correction's own words (`optional.Discerning`), and they
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
                The teacher is shown the correction there too, and what it would do instead is learned, if it
                is a call of the same tool as on the corrected prompt
-    near       what is left of that kind, and the nearest of the others: the correction may be about them or
-               not, so nothing is held or learned there
-    the rest   what anchors may hold on to
+    near       what is left of that kind, and others that are about as near: the correction may be about them
+               or not, so nothing is held or learned there
+    the rest   what anchors hold on to
 
 On 78 prompts of thirteen rules the kind was the rule's on 75; of single situations, the nearest to the prompt
 alone, three of four were (docs/learning.md).
@@ -38,8 +38,12 @@ LEAST, CLOSE = 0.2, 0.85
 """Likeness, as a share of its nearest one's, from which on a situation of the kind is a sibling; the second
 where one tool is in question: then nothing but likeness says that its call is about the same thing."""
 
-NEXT, NEAR = 14, 0.45
-"""So many situations are siblings or near, and all that have this share of the greatest likeness."""
+NEAR, PROBED = 0.85, 0.45
+"""From which share of the greatest likeness on a situation of another kind is near, and a probe.
+
+A situation that is near is no anchor from then on, in all that is learned later: few may be. A probe is only
+left out of what the update is judged by.
+"""
 
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
@@ -60,10 +64,11 @@ class Ranked(NamedTuple):
 
     siblings: tuple[Situation, ...]
     near: tuple[Situation, ...]
+    rest: tuple[Situation, ...]
 
 
 def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
-    """At most `most` siblings, and what is near, from the likeness of each of `SITUATIONS`.
+    """At most `most` siblings, what is near and the rest, from the likeness of each of `SITUATIONS`.
 
     close: siblings are only those that are nearly as near as the nearest of them.
     """
@@ -74,12 +79,8 @@ def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
     siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
-    near = [
-        one
-        for place, one in enumerate(others, len(siblings))
-        if one in kind or place < NEXT or alike[one] >= NEAR * top
-    ]
-    return Ranked(tuple(siblings), tuple(near))
+    near = [one for one in others if one in kind or alike[one] >= NEAR * top > 0.0]
+    return Ranked(tuple(siblings), tuple(near), tuple(one for one in others if one not in near))
 
 
 def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
@@ -112,7 +113,8 @@ def siblings(
     found = ranked(likeness, most, close=len(tools_in_question(turn, correction)) == 1)
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
-        found = Ranked(tuple(_moved(one, folder) for one in near if _file(one))[:most], near)
+        moved = (_moved(one, folder) for one in (*near, *found.rest) if _file(one))
+        found = Ranked(tuple(moved)[:most], near, found.rest)
     name = _call(row.completion_ids, turn, policy)
     rows: list[Example] = []
     passed: list[Situation] = []
@@ -151,7 +153,7 @@ def _likeness(
 def _probes_near(likeness: Sequence[float]) -> list[Situation]:
     """The probes that the correction may be about, from the likeness of situations and then of probes."""
     of_probes, top = likeness[len(SITUATIONS) :], max(likeness)
-    return [one for one, alike in zip(PROBES, of_probes, strict=True) if alike >= NEAR * top > 0.0]
+    return [one for one, alike in zip(PROBES, of_probes, strict=True) if alike >= PROBED * top > 0.0]
 
 
 def about(examples: Iterable[Example]) -> set[tuple[int, ...]]:

@@ -156,6 +156,18 @@ PROBES = tuple(
         "How are you?",
         "What is two plus two?",
         "Good bye.",
+        "Display the file Dockerfile.",
+        "Print the first lines of data.csv.",
+        "Save the word ok in status.txt.",
+        "Write a JavaScript function that adds two numbers into add.js.",
+        "Put an empty list into the new file items.json.",
+        "In config.yml, replace localhost by example.com.",
+        "Does the word secret occur in the code?",
+        "Use bash to show the environment.",
+        "Run `pwd` in the shell.",
+        "Nice work!",
+        "How many days does a week have?",
+        "Tell me your name.",
     )
 )
 """Only looked at: nothing is learned on them, and no anchor holds them."""

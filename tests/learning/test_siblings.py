@@ -62,8 +62,8 @@ def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
     found = ranked(likeness(3, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05), most=20, close=False)
     first = KINDS[3]
     assert found.siblings == (first[1], first[2], first[0], first[3])
-    assert set(first[4:]) <= set(found.near)
-    assert len(found.siblings) + len(found.near) >= 14
+    assert found.near == first[4:]
+    assert {*found.siblings, *found.near, *found.rest} == set(SITUATIONS)
 
 
 def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
@@ -73,6 +73,7 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     found = ranked(alike, most=20, close=False)
     assert found.siblings == KINDS[3][:2]
     assert found.near[0] == SITUATIONS[alone]
+    assert set(KINDS[5][1:]) <= set(found.rest)
 
 
 def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
