@@ -235,9 +235,12 @@ class PromptTokens(Data, frozen=True):
 
 
 Part: TypeAlias = Literal[
-    "sample", "demonstration", "sibling", "rehearsed", "attempt", "near", "anchor", "probe"
+    "sample", "demonstration", "sibling", "rehearsed", "attempt", "near", "beside", "anchor", "probe"
 ]
 """What a row of an update is for; see `Example`."""
+
+IDLE: tuple[Part, ...] = ("near", "beside")
+"""Rows that are there to say what an update was not to touch: nothing is learned on them."""
 
 
 class Example(Data, frozen=True):
@@ -255,6 +258,7 @@ class Example(Data, frozen=True):
     attempt        drawn by the student as well, and not distilled: its `reward` counts, next to those of the
                    other attempts with the same `correction`; both prompts are the student's
     near           nothing is learned on it: a prompt that the correction may be about as well, or not
+    beside         the same, in this update alone: later ones may hold on to it again
     anchor         something that shall stay: both prompts are the same, the teacher is the base model
     probe          like an anchor, but only looked at: no gradient, whatever its weight
 

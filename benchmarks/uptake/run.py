@@ -12,7 +12,8 @@ measured is the held-out prompts of the rules and the controls, the correction a
 `context`, which is told it with every prompt, and taught nothing). Arms are described in `arms.py`.
 
 A seed is another beginning: the untrained adapter's, the draws', and which training prompt comes first
-(seed 0: the first one; at temperature 0, the default, draws alone would change nothing that is learned).
+(seed 0: the first one; at temperature 0, the default, draws alone would change nothing that is learned). A
+prompt on which the model makes no such mistake is followed by the rule's next one.
 
 Not a timed benchmark: seconds are written down, but other work on the machine shows in them. Tokens through
 the model (`lessons.Meter`) are exact.
@@ -106,7 +107,7 @@ class Bench:
             try:
                 meter, taught = Meter(session), list[Any]()
                 if arm not in UNTAUGHT:
-                    taught = [lesson(arm, session, rule, c) for c in self.prompts(rule)[:lessons]]
+                    taught = self.teach(arm, session, rule, lessons)
                 cost = meter.read()
                 ruler = Ruler(session, self.settings)
                 held = [
@@ -139,10 +140,10 @@ class Bench:
                 meter, ruler = Meter(session), Ruler(session, self.settings)
                 for number, rule in enumerate(rules, 1):
                     if last is None or number > last["taught"]:
-                        taught = lesson(arm, session, rule, self.prompts(rule)[0])
+                        taught = self.teach(arm, session, rule, 1)
                         cost, seq = meter.read(), session.log.next_seq - 1
                         fresh = figures([ruler.case(case, rule) for case in rule.held_out])
-                        found = {"lessons": [msgspec.to_builtins(taught)], "cost": cost, **fresh}
+                        found = {"lessons": msgspec.to_builtins(taught), "cost": cost, **fresh}
                         self.write("sequence", arm, rule.name, number, log=log.name, seq=seq, **found)
                     elif number < last["taught"]:
                         continue
@@ -150,6 +151,15 @@ class Bench:
                         self.look_back(arm, rules[: number - 1], number, ruler)
             finally:
                 session.close("measured")
+
+    def teach(self, arm: str, session: Session, rule: CaseRule, corrections: int) -> list[Lesson]:
+        """So many corrections: where a training prompt brings no mistake about, on the next one."""
+        taught: list[Lesson] = []
+        for case in self.prompts(rule):
+            if sum(one.outcome != "not_made" for one in taught) == corrections:
+                break
+            taught.append(lesson(arm, session, rule, case))
+        return taught
 
     def look_back(self, arm: str, rules: tuple[CaseRule, ...], number: int, ruler: Ruler) -> None:
         """What is left of rules that were taught earlier, and what else changed, after `number` of them."""
@@ -222,7 +232,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--plugin", action="append", default=[], help="a module to load, such as a model's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lessons", type=int, default=1, help="training prompts a rule")
+    parser.add_argument("--lessons", type=int, default=1, help="corrections a rule")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=48)
     given = parser.parse_args()

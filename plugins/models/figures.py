@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
-from continualcode.core.data import Example, Objective, Optimiser
+from continualcode.core.data import IDLE, Example, Objective, Optimiser
 
 DECISION = 0.2
 """Nats between student and teacher at which a position is one where the student is to decide otherwise."""
@@ -113,7 +113,7 @@ def corrects(row: Row) -> bool:
 
 def used(example: Example) -> bool:
     """Whether anything is computed for a row: it is learned on, or looked at."""
-    return example.part != "near" and example.weight > 0.0
+    return example.part not in IDLE and example.weight > 0.0
 
 
 def who(example: Example) -> str:

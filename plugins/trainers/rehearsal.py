@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from continualcode.core.data import Example
+from continualcode.core.data import IDLE, Example
 
 SIBLINGS = 2
 """How many siblings of a correction are rehearsed with it: the nearest."""
@@ -41,7 +41,7 @@ def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], sha
 
 def _again(rows: Sequence[Example]) -> list[Example]:
     """What is rehearsed of a correction's own rows."""
-    learned = [row for row in rows if row.part not in ("near", "sibling", "attempt")]
+    learned = [row for row in rows if row.part not in (*IDLE, "sibling", "attempt")]
     kept = [*learned, *[row for row in rows if row.part == "sibling"][:SIBLINGS]]
     return [row if row.part == "sample" else msgspec.structs.replace(row, part="rehearsed") for row in kept]
 

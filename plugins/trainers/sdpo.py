@@ -117,7 +117,8 @@ class Sdpo:
                 examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
-        about_own, about_earlier = about(examples), about(row for rows in standing for row in rows)
+        about_own = about(examples, now=True)
+        about_earlier = about((row for rows in standing for row in rows), now=False)
         examples += rehearsed(examples, standing, settings.rehearsal)
         if settings.anchors and _teaches(examples):
             last = corrections[-1].sample
@@ -137,7 +138,8 @@ class Sdpo:
         """The rows of `own`, those of `earlier` that are rehearsed with them, and what must stay."""
         rows = [row for row in plan.examples if row.correction in own]
         before = [one.examples for one in earlier]
-        about_own, about_earlier = about(rows), about(row for each in before for row in each)
+        about_own = about(rows, now=True)
+        about_earlier = about((row for each in before for row in each), now=False)
         rows += rehearsed(rows, before, self.settings.rehearsal)
         stays = (row for row in plan.examples if not row.correction)
         rows += weighed(stays, about_own, about_earlier, self.settings.anchors)

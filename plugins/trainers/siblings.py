@@ -2,13 +2,15 @@
 
 Learned on one prompt alone a correction stays with that prompt: more steps fit its words, and the mistake
 comes back on others. So the base model says which of `SITUATIONS` are like the corrected prompt, and half as
-much which are like the correction's own words (`optional.Discerning`), and they fall into three:
+much which are like the correction's own words (`optional.Discerning`), and they fall into four:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
                The teacher is shown the correction there too, and what it would do instead is learned, if it
                is a call of the same tool as on the corrected prompt
-    near       what is left of that kind, and others that are about as near: the correction may be about them
-               or not, so nothing is held or learned there
+    near       what is left of that kind: the correction may be about them or not, so nothing is learned or
+               held there, now and later
+    beside     the nearest of the others: nothing is held there while this correction is learned, as that
+               would hold the siblings too. Later it is, else a dozen corrections leave nothing to hold
     the rest   what anchors hold on to
 
 On 78 prompts of thirteen rules the kind was the rule's on 75; of single situations, the nearest to the prompt
@@ -25,7 +27,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from continualcode.core.data import Call, Example, Message
+from continualcode.core.data import Call, Example, Message, Part
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
@@ -38,12 +40,8 @@ LEAST, CLOSE = 0.2, 0.85
 """Likeness, as a share of its nearest one's, from which on a situation of the kind is a sibling; the second
 where one tool is in question: then nothing but likeness says that its call is about the same thing."""
 
-NEAR, PROBED = 0.85, 0.45
-"""From which share of the greatest likeness on a situation of another kind is near, and a probe.
-
-A situation that is near is no anchor from then on, in all that is learned later: few may be. A probe is only
-left out of what the update is judged by.
-"""
+NEXT, NEAR = 14, 0.45
+"""So many situations are siblings or by them, and all that have this share of the greatest likeness."""
 
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
@@ -64,11 +62,11 @@ class Ranked(NamedTuple):
 
     siblings: tuple[Situation, ...]
     near: tuple[Situation, ...]
-    rest: tuple[Situation, ...]
+    beside: tuple[Situation, ...]
 
 
 def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
-    """At most `most` siblings, what is near and the rest, from the likeness of each of `SITUATIONS`.
+    """At most `most` siblings, and what is by them, from the likeness of each of `SITUATIONS`.
 
     close: siblings are only those that are nearly as near as the nearest of them.
     """
@@ -79,8 +77,13 @@ def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
     siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
-    near = [one for one in others if one in kind or alike[one] >= NEAR * top > 0.0]
-    return Ranked(tuple(siblings), tuple(near), tuple(one for one in others if one not in near))
+    near = [one for one in others if one in kind]
+    beside = [
+        one
+        for place, one in enumerate(others, len(siblings))
+        if one not in kind and (place < NEXT or alike[one] >= NEAR * top)
+    ]
+    return Ranked(tuple(siblings), tuple(near), tuple(beside))
 
 
 def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
@@ -113,8 +116,8 @@ def siblings(
     found = ranked(likeness, most, close=len(tools_in_question(turn, correction)) == 1)
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
-        moved = (_moved(one, folder) for one in (*near, *found.rest) if _file(one))
-        found = Ranked(tuple(moved)[:most], near, found.rest)
+        moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
+        found = Ranked(tuple(moved)[:most], near, found.beside)
     name = _call(row.completion_ids, turn, policy)
     rows: list[Example] = []
     passed: list[Situation] = []
@@ -126,7 +129,9 @@ def siblings(
         else:
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
-    return [*rows, *(_near(row, one, turn, policy) for one in (*passed, *found.near, *probed))]
+    near = (_idle("near", row, one, turn, policy) for one in (*passed, *found.near))
+    beside = (_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed))
+    return [*rows, *near, *beside]
 
 
 def _likeness(
@@ -153,12 +158,15 @@ def _likeness(
 def _probes_near(likeness: Sequence[float]) -> list[Situation]:
     """The probes that the correction may be about, from the likeness of situations and then of probes."""
     of_probes, top = likeness[len(SITUATIONS) :], max(likeness)
-    return [one for one, alike in zip(PROBES, of_probes, strict=True) if alike >= PROBED * top > 0.0]
+    return [one for one, alike in zip(PROBES, of_probes, strict=True) if alike >= NEAR * top > 0.0]
 
 
-def about(examples: Iterable[Example]) -> set[tuple[int, ...]]:
-    """The prompts that corrections are about, or may be: what no anchor holds on to."""
-    return {row.prompt_ids for row in examples if row.correction}
+def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
+    """The prompts that corrections are about, or may be: what no anchor holds on to.
+
+    now: while they are learned; later, what was only beside them is held again.
+    """
+    return {row.prompt_ids for row in examples if row.correction and (now or row.part != "beside")}
 
 
 def _sibling(
@@ -187,11 +195,12 @@ def _sibling(
     )
 
 
-def _near(row: Example, one: Situation, turn: SampledTurn, policy: Policy) -> Example:
+def _idle(part: Part, row: Example, one: Situation, turn: SampledTurn, policy: Policy) -> Example:
+    """A row on which nothing is learned."""
     ids = policy.render(messages(turn, one), turn.tools)
     return msgspec.structs.replace(
         row,
-        part="near",
+        part=part,
         prompt_ids=ids,
         teacher_ids=ids,
         neutral_ids=(),

@@ -63,7 +63,8 @@ def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
     first = KINDS[3]
     assert found.siblings == (first[1], first[2], first[0], first[3])
     assert found.near == first[4:]
-    assert {*found.siblings, *found.near, *found.rest} == set(SITUATIONS)
+    assert len(found.siblings) + len(found.near) + len(found.beside) >= 14
+    assert not set(first) & set(found.beside)
 
 
 def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
@@ -72,8 +73,7 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     alike[alone] = 0.8
     found = ranked(alike, most=20, close=False)
     assert found.siblings == KINDS[3][:2]
-    assert found.near[0] == SITUATIONS[alone]
-    assert set(KINDS[5][1:]) <= set(found.rest)
+    assert found.beside[0] == SITUATIONS[alone]
 
 
 def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
@@ -136,18 +136,21 @@ def test_the_words_of_a_correction_say_as_well_what_it_is_about(tmp_path: Path) 
 
 def test_no_anchor_holds_what_the_correction_may_be_about(tmp_path: Path) -> None:
     found = rows(taught(tmp_path / "w", "Use bash."), 0)
-    taken = about(found)
+    taken = about(found, now=True)
     held = [row for row in found if row.part == "anchor" and row.weight]
     assert len(held) < len(ANCHORS)
     assert not {row.prompt_ids for row in held} & taken
     assert sum(row.weight for row in held) == pytest.approx(Sdpo().settings.anchors)
 
 
-def test_nor_what_an_earlier_one_may_be_about(tmp_path: Path) -> None:
+def test_nor_what_an_earlier_one_is_about_but_what_was_only_beside_it(tmp_path: Path) -> None:
     session = taught(tmp_path / "w", "Use bash.", "Use grep, I said.")
     first, second = rows(session, 0), rows(session, 1)
     held = {row.prompt_ids for row in second if row.part == "anchor" and row.weight}
-    assert not held & about(first)
+    beside = {row.prompt_ids for row in first if row.part == "beside"}
+    assert not held & about(first, now=False)
+    assert beside - about(second, now=True) <= held
+    assert about(first, now=True) - about(first, now=False) == beside
 
 
 def test_left_out_again_the_anchors_are_back(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_left_out_again_the_anchors_are_back(tmp_path: Path) -> None:
     own = {row.correction for row in plan.examples if row.part == "demonstration"}
     alone = Sdpo().replan(plan, own, [])
     held = {row.prompt_ids for row in alone.examples if row.part == "anchor" and row.weight}
-    taken = about(row for row in alone.examples if row.correction in own)
+    taken = about((row for row in alone.examples if row.correction in own), now=True)
     anchors = {row.prompt_ids for row in plan.examples if row.part == "anchor"}
     assert held == anchors - taken
 

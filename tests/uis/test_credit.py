@@ -38,7 +38,7 @@ def shown(record: UpdateApplied, session: Session) -> str:
     return written.getvalue()
 
 
-@pytest.mark.parametrize("part", ["near", "sibling", "anchor"])
+@pytest.mark.parametrize("part", ["near", "beside", "sibling", "anchor"])
 def test_rows_that_were_not_looked_at_are_left_out(session: Session, part: Part) -> None:
     """As an update has them at the defaults: siblings, what is near, and anchors that were not in turn."""
     (record,) = (o for o in session.transcript.outcomes.values() if isinstance(o, UpdateApplied))
