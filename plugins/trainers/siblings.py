@@ -129,9 +129,8 @@ def siblings(
         else:
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
-    near = (_idle("near", row, one, turn, policy) for one in (*passed, *found.near))
-    beside = (_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed))
-    return [*rows, *near, *beside]
+    rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
+    return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
 
 
 def _likeness(

@@ -46,7 +46,7 @@ def test_rows_that_are_near_cost_nothing_and_have_no_figures(learner: Learner, e
     report = learner.step(batch, stop_below=0.0)
     assert report.divergences[1] == () or set(report.divergences[1]) == {0.0}
     alone = learner.prepare([example()], Objective(), Optimiser())
-    assert len(batch.laid.packed.tokens) == len(alone.laid.packed.tokens)
+    assert len(batch.rows[0].laid.packed.tokens) == len(alone.rows[0].laid.packed.tokens)
 
 
 # -- What counts ---------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from continualcode.core.data import Objective, Optimiser
 from continualcode.plugins.models.local.adapter import Factors
-from continualcode.plugins.models.local.packing import Laid
 from continualcode.plugins.models.local.rows import Row
 from continualcode.plugins.models.local.teachers import Ema
 
@@ -20,7 +19,6 @@ class Batch:
     """
 
     rows: tuple[Row, ...]
-    laid: Laid
     objective: Objective
     optimiser: Optimiser
     steps: int = 0

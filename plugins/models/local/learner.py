@@ -6,7 +6,7 @@ weights, and the promises around it:
 - Both sides score the same completion ids, at the temperature they were sampled with, renormalised over what
   the grammar allowed. Token t of a completion after a prompt of P tokens is predicted at position P + t − 1.
 - Only positions where the grammar left a choice carry loss; the output layer runs on no others.
-- All rows go through the model together, what they have in common once (`packing`).
+- What rows have in common goes through the model once (`scoring`).
 - What fails leaves weights, optimiser and teacher as they were; the error names correction and position.
 - Same inputs on the same stack (versions, device, threads): same bits.
 
@@ -16,40 +16,24 @@ acts on all tokens every step computes everything, and the gradient goes through
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from continualcode.core.data import Example, Objective, Optimiser, StepReport
-from continualcode.core.errors import UpdateError, nearest
+from continualcode.core.errors import UpdateError
 from continualcode.plugins.models import figures, weighing
-from continualcode.plugins.models.figures import used, who
+from continualcode.plugins.models.figures import who
 from continualcode.plugins.models.local import objectives, whitening
-from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
+from continualcode.plugins.models.local.adapter import Adapter, digest
 from continualcode.plugins.models.local.batch import Batch, Snapshot
-from continualcode.plugins.models.local.masking import Constraint, Masks
-from continualcode.plugins.models.local.packing import Laid, Packed, Reading
+from continualcode.plugins.models.local.masking import Constraint
 from continualcode.plugins.models.local.prefix import Prefix
-from continualcode.plugins.models.local.rows import (
-    Look,
-    Row,
-    blaming,
-    certain,
-    check,
-    kept,
-    look,
-    prompts,
-    refuse_nonfinite,
-    scored,
-)
+from continualcode.plugins.models.local.rows import Look, Row, blaming, check, kept, look, refuse_nonfinite
+from continualcode.plugins.models.local.scoring import Scorer
 from continualcode.plugins.models.local.stepping import Stepper
-from continualcode.plugins.models.local.teachers import Ema, trust_region
-
-Scored: TypeAlias = tuple[Example, tuple[int, ...], Sequence[int]]
-"""What to score: an example's completion, at its free positions, after a prompt."""
+from continualcode.plugins.models.local.teachers import Ema, Teachers
 
 
 class Learner:
@@ -63,12 +47,9 @@ class Learner:
         device: torch.device | str = "cpu",
     ) -> None:
         self._adapter = adapter
-        self._prefix = prefix
-        self._device = torch.device(device)
-        self._masks = Masks(constraint, self._vocabulary(), self._device)
+        self._teachers = Teachers(adapter)
+        self._scorer = Scorer(adapter, constraint, prefix, self._teachers, torch.device(device))
         self._stepper = Stepper(adapter.parameters())
-        self._ema: Ema | None = None
-        self._frozen: dict[str, Factors] = {}
 
     # -- Learning ------------------------------------------------------------------------------------
 
@@ -78,33 +59,24 @@ class Learner:
         if not examples:
             raise UpdateError("an update needs at least one example; none was given")
         for example in examples:
-            check(example, self._vocabulary(), self._adapter.context)
-        masks = [self._masks.choices(example) if used(example) else ((), None) for example in examples]
-        counts = [len(free) for free, _ in masks]
+            check(example, self._adapter.vocabulary, self._adapter.context)
+        rows = self._scorer.rows(examples, objective)
+        counts = [len(row.free) for row in rows]
         shares = weighing.in_loss(examples, counts, objective)
         told = weighing.in_report(examples, counts, objective)
         advantages = weighing.advantages(examples)
-        with blaming(examples):
-            reading = self._prefix.reading(ids for e in examples if used(e) for ids in prompts(e))
-        laid = self._laid(
-            [(e, free, e.prompt_ids) for e, (free, _) in zip(examples, masks, strict=True)], reading
-        )
-        teachers = self._teachers(examples, [free for free, _ in masks], reading, laid, objective)
-        rows: list[Row] = []
-        for number, example in enumerate(examples):
-            free, allowed = masks[number]
-            row = scored(example, free, allowed, teachers[number], objective.sharpness)
-            row = replace(row, number=number, share=shares[number], told=told[number])
-            row = replace(row, advantage=advantages[number])
-            rows.append(replace(row, allowed=self._masks.students(example, free, allowed)))
+        rows = [
+            replace(row, share=shares[number], told=told[number], advantage=advantages[number])
+            for number, row in enumerate(rows)
+        ]
         if objective.top_k is not None:
-            rows = self._narrowed(rows, laid, objective.top_k)
-        batch = Batch(tuple(rows), laid, objective, optimiser)
+            rows = self._narrowed(rows, objective.top_k)
+        batch = Batch(tuple(rows), objective, optimiser)
         if optimiser.whiten is not None and (
             stays := [r for r in rows if r.example.part == "anchor" and r.share]
         ):
             batch.whitening = whitening.maps(
-                self._adapter, optimiser.whiten, lambda: self._logits(stays, laid)
+                self._adapter, optimiser.whiten, lambda: self._scorer.logits(stays)
             )
         return batch
 
@@ -120,7 +92,7 @@ class Learner:
         rows = [replace(row, share=row.share * by) for row, by in taking]
         try:
             with torch.set_grad_enabled(not measuring):
-                scored = self._logits(rows, batch.laid)
+                scored = self._scorer.logits(rows)
                 seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
             looks = [one for one, _ in seen]
             seen = [(one, self._stressed(batch, one, losses)) for one, losses in seen]
@@ -157,25 +129,26 @@ class Learner:
 
     def optimiser_state(self) -> str:
         """Content digest of AdamW's moments and, where there is one, the averaged teacher."""
-        ema = {f"ema {name}": tensor for name, tensor in self._ema.factors.items()} if self._ema else {}
+        averaged = self._teachers.ema.factors if self._teachers.ema else {}
+        ema = {f"ema {name}": tensor for name, tensor in averaged.items()}
         return digest({**self._stepper.moments(), **ema})
 
     def snapshot(self) -> Snapshot:
         """Everything that training changes, copied."""
         moments = {name: tensor.clone() for name, tensor in self._stepper.moments().items()}
-        return Snapshot(self._adapter.snapshot(), moments, self._ema)
+        return Snapshot(self._adapter.snapshot(), moments, self._teachers.ema)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to `snapshot`, bit for bit."""
         self._adapter.restore(snapshot.weights)
-        self._ema = snapshot.ema
+        self._teachers.ema = snapshot.ema
         self._stepper.restore(snapshot.moments)
 
     def reset(self) -> None:
         """The untrained adapter, no moments, no averaged teacher."""
         self._adapter.reset()
         self._stepper.restore({})
-        self._ema = None
+        self._teachers.ema = None
 
     # -- Preparing -----------------------------------------------------------------------------------
 
@@ -190,48 +163,12 @@ class Learner:
             batch.emphasis[key] = torch.tensor(figures.emphasis(seen, objective), device=losses.device)
         return losses * batch.emphasis[key]
 
-    def _teachers(
-        self,
-        examples: Sequence[Example],
-        frees: Sequence[tuple[int, ...]],
-        reading: Reading,
-        laid: Laid,
-        objective: Objective,
-    ) -> list[Tensor]:
-        """The teacher's logits, a row each: [1, F, V]; where it is guided [2, F, V], the second neutral."""
-        stays = [e.part in ("anchor", "probe") for e in examples]
-        found: list[Tensor] = [torch.zeros(0)] * len(examples)
-        for staying in (False, True):
-            chosen = [
-                n
-                for n, free in enumerate(frees)
-                if free and stays[n] == staying and examples[n].part != "attempt"
-            ]
-            if not chosen:
-                continue
-            if staying:  # the base model after the same prompts
-                with self._adapter.disabled(), blaming([examples[n] for n in chosen]):
-                    together = laid.logits(self._adapter.forward, chosen, self._device)
-                each = torch.split(together, [len(frees[n]) for n in chosen])
-                for n, of_teacher in zip(chosen, each, strict=True):
-                    found[n] = of_teacher[None]
-                continue
-            guided = [n for n in chosen if examples[n].guidance != 1.0]
-            wanted = [(examples[n], frees[n], examples[n].teacher_ids) for n in chosen]
-            wanted += [(examples[n], frees[n], examples[n].neutral_ids) for n in guided]
-            logits = self._teacher_logits(wanted, reading, objective)
-            for n, of_teacher in zip(chosen, logits[: len(chosen)], strict=True):
-                found[n] = of_teacher[None]
-            for n, neutral in zip(guided, logits[len(chosen) :], strict=True):
-                found[n] = torch.cat([found[n], neutral[None]])
-        return found
-
-    def _narrowed(self, rows: Sequence[Row], laid: Laid, top_k: int) -> list[Row]:
+    def _narrowed(self, rows: Sequence[Row], top_k: int) -> list[Row]:
         """The rows on the student's `top_k` tokens and a tail.
 
         The student's choice, made once: every step of an update minimises the same function.
         """
-        scored = self._logits(rows, laid)
+        scored = self._scorer.logits(rows)
         narrowed: list[Row] = []
         for row, logits in zip(rows, scored, strict=True):
             if logits is None or row.example.part == "attempt":
@@ -243,81 +180,6 @@ class Learner:
                 replace(row, support=support, teacher=objectives.with_tail(row.teacher.gather(1, support)))
             )
         return narrowed
-
-    def _teacher_logits(
-        self, wanted: Sequence[Scored], reading: Reading, objective: Objective
-    ) -> list[Tensor]:
-        """Logits [F, V] of each of `wanted`, by the weights of the objective's teacher."""
-
-        def scored(weights: AbstractContextManager[None]) -> list[Tensor]:
-            with weights:
-                return self._scored(wanted, reading)
-
-        match objective.teacher:
-            case "live":
-                return scored(nullcontext())
-            case "base":
-                return scored(self._adapter.disabled())
-            case "frozen":
-                return scored(self._adapter.holding(self._kept(objective.frozen_teacher)))
-            case "ema":
-                return scored(self._adapter.holding(self._ema.factors) if self._ema else nullcontext())
-            case "completion":
-                return [certain(e, free, self._vocabulary()).to(self._device) for e, free, _ in wanted]
-            case _:  # trust_region
-                base, live = scored(self._adapter.disabled()), scored(nullcontext())
-                rate = objective.teacher_rate
-                return [trust_region(b, own, rate) for b, own in zip(base, live, strict=True)]
-
-    def _kept(self, wanted: str | None) -> Factors:
-        """The weights called `wanted`: the present ones, which are kept from here on, or kept ones."""
-        if wanted is not None and wanted not in self._frozen:
-            initial = self._adapter.initial()
-            for name, factors in ((self.weights(), self._adapter.snapshot()), (digest(initial), initial)):
-                if name == wanted:
-                    self._frozen[wanted] = factors
-        if wanted is None or wanted not in self._frozen:
-            hint = nearest(str(wanted), self._frozen)
-            raise UpdateError(f"frozen teacher {wanted!r}: no such weights were kept; {hint}")
-        return self._frozen[wanted]
-
-    # -- Looking and stepping ------------------------------------------------------------------------
-
-    def _logits(self, rows: Sequence[Row], laid: Laid) -> list[Tensor | None]:
-        """Next-token logits [F, V] at the free positions of each row, after its prompt; None: it has none."""
-        taking = [row for row in rows if row.free]
-        if not taking:
-            return [None for _ in rows]
-        with blaming([row.example for row in taking]):
-            logits = laid.logits(self._adapter.forward, [row.number for row in taking], self._device)
-        split = iter(torch.split(logits, [len(row.free) for row in taking]))
-        return [next(split) if row.free else None for row in rows]
-
-    def _scored(self, wanted: Sequence[Scored], reading: Reading) -> list[Tensor]:
-        """Next-token logits [F, V] at the free positions of each completion after its prompt, in one pass."""
-        packed, _, nodes = self._packed(wanted, reading)
-        with blaming([example for example, _, _ in wanted]):
-            logits = self._adapter.logits(packed, [node for each in nodes for node in each])
-        return list(torch.split(logits, [len(free) for _, free, _ in wanted]))
-
-    def _laid(self, wanted: Sequence[Scored], reading: Reading) -> Laid:
-        """The rows of a batch, what no step changes computed."""
-        with blaming([example for example, _, _ in wanted]):
-            return self._adapter.laid(*self._packed(wanted, reading))
-
-    def _packed(
-        self, wanted: Sequence[Scored], reading: Reading
-    ) -> tuple[Packed, list[list[int]], list[list[int]]]:
-        """A trie of completions after what was read; the nodes of each, and those it is scored after."""
-        packed = reading.packed.onward()
-        paths, nodes = list[list[int]](), list[list[int]]()
-        for example, free, prompt in wanted:
-            rest = prompt[self._adapter.reads(prompt) :] if free else ()
-            new = [*rest, *example.completion_ids[: free[-1]]] if free else []
-            path = packed.add(new, reading.ends[tuple(prompt)]) if free else []
-            paths.append(path)
-            nodes.append([path[len(rest) + t - 1] for t in free])
-        return packed, paths, nodes
 
     def _backward(
         self, rows: Sequence[Row], logits: Sequence[Tensor | None], losses: Sequence[Tensor]
@@ -349,8 +211,8 @@ class Learner:
             if not all(bool(p.isfinite().all()) for p in self._adapter.parameters()):
                 raise UpdateError(f"a step at lr {settings.lr:g} made weights that are not finite")
             if averaged:
-                start = self._ema or Ema(before.weights)  # a copy of the student as it was
-                self._ema = start.stepped(self._adapter.snapshot(), batch.objective.teacher_rate)
+                start = self._teachers.ema or Ema(before.weights)  # a copy of the student as it was
+                self._teachers.ema = start.stepped(self._adapter.snapshot(), batch.objective.teacher_rate)
         except BaseException as error:  # an interrupt as well: there is no half a step
             self.restore(before)
             if isinstance(error, RuntimeError):
@@ -358,6 +220,3 @@ class Learner:
             raise
         batch.steps += 1
         return norm
-
-    def _vocabulary(self) -> int:
-        return self._adapter.vocabulary

@@ -123,11 +123,11 @@ def room_for_pieces(model: Any) -> int:
     return max(LEAST_READ, weights // 2)
 
 
-ARITHMETIC = "3"
+ARITHMETIC = "4"
 """Which forward pass this is: another number where last bits differ from what they were before.
 
 2: prompts are read message by message; layers below the adapter are computed once an update. 3: two to
-eight tokens go through a matrix the other way round.
+eight tokens go through a matrix the other way round. 4: what must stay goes through the model apart.
 """
 
 

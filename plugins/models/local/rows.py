@@ -8,6 +8,7 @@ import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from continualcode.core.data import Example, Objective
 from continualcode.core.errors import UpdateError
 from continualcode.plugins.models.figures import SHOWN, used, who
 from continualcode.plugins.models.local import objectives
+from continualcode.plugins.models.local.packing import Laid
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,12 @@ class Row:
     tokens, sampled: the sampled ids and their logprobs then, [F]. allowed: bool [F, V], None: everything.
     teacher: log-probabilities [F, V], or [F, k+1]: on `support` [F, k], and a tail. share: what one free
     token counts for in the loss; told: in the divergence that is reported. advantage: of an attempt, which
-    has no teacher. number: its place in the batch.
+    has no teacher. laid, number: what it goes through the model with, and its place there.
     """
 
     example: Example
+    laid: Laid
+    number: int
     free: tuple[int, ...]
     tokens: Tensor
     sampled: Tensor
@@ -39,7 +43,6 @@ class Row:
     share: float
     told: float
     advantage: float = 0.0
-    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,18 +94,25 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
 
 
 def scored(
-    example: Example, free: tuple[int, ...], allowed: Tensor | None, logits: Tensor, sharpness: float
+    example: Example,
+    laid: Laid,
+    number: int,
+    free: tuple[int, ...],
+    allowed: Tensor | None,
+    logits: Tensor,
+    sharpness: float,
 ) -> Row:
     """A row from its teacher's logits: [1, F, V], or [2, F, V] with the neutral ones of a guided teacher.
 
     It counts for nothing yet, and its student has the teacher's choice.
     """
+    row = partial(Row, example, laid, number, free)
     device = logits.device
     tokens = torch.tensor(example.completion_ids, device=device)[list(free)]
     own = example.sampled_logprobs or (0.0,) * len(example.completion_ids)
     sampled = torch.tensor(own, device=device)[list(free)]
     if not free or example.part == "attempt":
-        return Row(example, free, tokens, sampled, allowed, None, sampled, sampled, 0.0, 0.0)
+        return row(tokens, sampled, allowed, None, sampled, sampled, 0.0, 0.0)
     teacher = objectives.log_probs(logits[0], example.temperature, allowed)
     if len(logits) == 2:
         neutral = objectives.log_probs(logits[1], example.temperature, allowed)
@@ -113,7 +123,7 @@ def scored(
     if example.guidance != 1.0:  # a guided teacher may find a sampled token impossible
         teacher_tokens = teacher_tokens.clamp(min=-30.0)
     refuse_nonfinite(example, free, teacher_tokens, "the teacher's log-probability")
-    return Row(example, free, tokens, sampled, allowed, None, teacher, teacher_tokens, 0.0, 0.0)
+    return row(tokens, sampled, allowed, None, teacher, teacher_tokens, 0.0, 0.0)
 
 
 def kept(looks: Sequence[Look]) -> float:

@@ -17,14 +17,16 @@ by the best approximation there is (QR of both factors, SVD of what is between t
 kept in `Ema.error`, the largest ‖lost‖ / ‖ΔW‖ (Frobenius) of any layer so far. It is 0 until the first cut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from continualcode.plugins.models.local.adapter import Factors
+from continualcode.core.data import Objective
+from continualcode.core.errors import UpdateError, nearest
+from continualcode.plugins.models.local.adapter import Adapter, Factors, digest
 
 MAX_GROWTH = 4
 """How many times the adapter's rank an average may have before it is cut to half of that."""
@@ -52,6 +54,50 @@ class Ema:
                 error = max(error, lost)
             grown[name_a], grown[name_b] = a, b
         return Ema(grown, error)
+
+
+class Teachers:
+    """The teachers of one adapter. ema: the average, once there is one."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.ema: Ema | None = None
+        self._adapter = adapter
+        self._frozen: dict[str, Factors] = {}
+
+    def logits(self, objective: Objective, scored: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """What `scored`, which runs the model as it is, gives by the weights of the objective's teacher."""
+        match objective.teacher:
+            case "base":
+                with self._adapter.disabled():
+                    return scored()
+            case "frozen":
+                with self._adapter.holding(self._kept(objective.frozen_teacher)):
+                    return scored()
+            case "ema" if self.ema is not None:
+                with self._adapter.holding(self.ema.factors):
+                    return scored()
+            case "trust_region":
+                with self._adapter.disabled():
+                    base = scored()
+                rate = objective.teacher_rate
+                return [trust_region(b, own, rate) for b, own in zip(base, scored(), strict=True)]
+            case _:  # live, and the average before its first step
+                return scored()
+
+    def _kept(self, wanted: str | None) -> Factors:
+        """The weights called `wanted`: the present ones, which are kept from here on, or kept ones."""
+        if wanted is not None and wanted not in self._frozen:
+            initial = self._adapter.initial()
+            for name, factors in (
+                (self._adapter.digest(), self._adapter.snapshot()),
+                (digest(initial), initial),
+            ):
+                if name == wanted:
+                    self._frozen[wanted] = factors
+        if wanted is None or wanted not in self._frozen:
+            hint = nearest(str(wanted), self._frozen)
+            raise UpdateError(f"frozen teacher {wanted!r}: no such weights were kept; {hint}")
+        return self._frozen[wanted]
 
 
 def pairs(factors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
