@@ -36,7 +36,8 @@ def _demonstration(
     """What the teacher would do instead, among the tools in question; weighs 0 if it is what was rejected."""
     turn = transcript.sampled(correction.sample)
     imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
-    tools = keeping(tools_in_question(turn, correction), turn, correction)
+    asked = tools_in_question(turn, correction)
+    tools = keeping(asked, turn, correction)
     grammar = grammar_of(tools, turn, policy)
     neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
     most = settings.demonstration_tokens
@@ -52,8 +53,9 @@ def _demonstration(
         ).token_ids
 
     instead = shown(most)
-    if len(instead) == most and _parting(instead, sample) is None:
-        instead = shown(max(most, len(sample.completion_ids)))  # it may part from what was rejected later on
+    if len(asked) == 1 and len(instead) == most and _parting(instead, sample) is None:
+        # Nothing is said of another tool: it may part from what was rejected later on.
+        instead = shown(max(most, len(sample.completion_ids)))
     parting = _parting(instead, sample)
     return msgspec.structs.replace(
         sample,

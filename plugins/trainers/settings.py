@@ -15,8 +15,9 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings; see `Objective` and `Optimiser` for what they name.
 
     rows: learn on the teacher's demonstration, on the rejected sample, or on both. demonstration_tokens: the
-    most that a demonstration has. anchors: the weight of what must stay, all of it together, where a
-    correction weighs 1; 0: none. rehearsal: the share of earlier corrections that take part in an update.
+    most that a demonstration has; where it parts from what was rejected later than that, the most after that.
+    anchors: the weight of what must stay, all of it together, where a correction weighs 1; 0: none.
+    rehearsal: the share of earlier corrections that take part in an update.
     siblings: on how many other situations, alike to the model, a correction is learned as well; 0: none.
     in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
     falls over `max_steps`.

@@ -16,9 +16,9 @@ SAME = ScriptedPolicy().format_call(WRITE)
 SHORT = Sdpo(SdpoSettings(demonstration_tokens=8))
 
 
-def denied(folder: Path, shows: str) -> Session:
+def denied(folder: Path, shows: str, reason: str = "No such content.") -> Session:
     """A session in which a write was denied; the model, shown the correction, would do `shows`."""
-    ui = ScriptedUI(inputs=["Fix it."], answers=[Answer(verdict="deny", reason="Use edit_lines.")])
+    ui = ScriptedUI(inputs=["Fix it."], answers=[Answer(verdict="deny", reason=reason)])
     opened = open_scripted(folder, ui=ui, policy=ScriptedPolicy([WRITE, "done"], shows=shows))
     run(opened)
     return opened
@@ -50,6 +50,11 @@ def test_what_parts_later_than_a_demonstration_is_long_is_looked_at_up_to_there(
     assert row.weight == 1.0
     assert bytes(row.completion_ids).decode()[:parting] == SAME[:parting]
     assert len(row.completion_ids) == len(SAME) > 8
+
+
+def test_where_another_tool_was_asked_for_it_is_not(tmp_path: Path) -> None:
+    later = SAME.replace('"x"', '"y"')
+    assert demonstrated(denied(tmp_path / "w", later, "Use edit_lines.")).weight == 0.0
 
 
 def test_a_call_that_only_begins_alike_is_another(tmp_path: Path) -> None:
