@@ -268,6 +268,8 @@ class Example(Data, frozen=True):
     baseline that says nothing is that of contextual calibration, Zhao et al. 2021).
     student_grammar: the student's distributions are over what this one allows, where it is another than the
     teacher's; None: `grammar`.
+    forced: learned as well where only the student's grammar leaves a choice: that a call is one of the tools
+    that the user asked for.
     """
 
     correction: str
@@ -284,6 +286,7 @@ class Example(Data, frozen=True):
     neutral_ids: tuple[int, ...] = ()
     reward: float = 0.0
     student_grammar: str | None = None
+    forced: bool = False
 
 
 class UpdatePlan(Data, frozen=True):

@@ -12,6 +12,7 @@ class ExampleRef(Data, frozen=True):
 
     Rows that are no samples hold their `completion` as ids; `prompt` and `grammar` are None where they are
     the sample's, as the temperature always is. wide: the student is compared under the sample's grammar.
+    forced: see `Example`.
     """
 
     correction: str
@@ -26,6 +27,7 @@ class ExampleRef(Data, frozen=True):
     prompt: PromptTokens | None = None
     reward: float = 0.0
     wide: bool = False
+    forced: bool = False
 
 
 class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):

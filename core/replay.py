@@ -181,6 +181,7 @@ def reference(example: Example, transcript: Transcript) -> ExampleRef:
         prompt=transcript.shorten(example.prompt_ids, after=example.sample) if elsewhere else None,
         reward=example.reward,
         wide=example.student_grammar is not None,
+        forced=example.forced,
     )
 
 
@@ -203,6 +204,7 @@ def example_of(ref: ExampleRef, transcript: Transcript) -> Example:
         guidance=ref.guidance,
         reward=ref.reward,
         student_grammar=turn.grammar if ref.wide else None,
+        forced=ref.forced,
     )
 
 

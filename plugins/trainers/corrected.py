@@ -10,9 +10,18 @@ from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
-from continualcode.plugins.trainers.in_question import grammar_of, keeping, tools_in_question
+from continualcode.plugins.trainers.in_question import (
+    asked_for,
+    called,
+    grammar_of,
+    keeping,
+    tools_in_question,
+)
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
+
+COMPARED = ("forward_kl", "sampled")
+"""Divergences with which a student may have more choice than its teacher."""
 
 
 def corrected(
@@ -36,13 +45,10 @@ def _demonstration(
     """What the teacher would do instead, among the tools in question; weighs 0 if it is what was rejected."""
     turn = transcript.sampled(correction.sample)
     imitated = settings.teacher == "completion"  # shown by the base model, learned as it stands
-    asked = tools_in_question(turn, correction)
-    tools = keeping(asked, turn, correction)
-    grammar = grammar_of(tools, turn, policy)
     neutral = neutral_prompt(turn, policy) if settings.guidance != 1.0 else ()
     most = settings.demonstration_tokens
 
-    def shown(tokens: int) -> tuple[int, ...]:
+    def shown(grammar: str | None, tokens: int = most) -> tuple[int, ...]:
         return policy.demonstrate(
             sample.teacher_ids,
             neutral,
@@ -52,21 +58,30 @@ def _demonstration(
             max_tokens=tokens,
         ).token_ids
 
-    instead = shown(most)
-    if len(asked) == 1 and len(instead) == most and _parting(instead, sample) is None:
+    asked, wanted = tools_in_question(turn, correction), asked_for(turn, correction)
+    grammar = grammar_of(keeping(asked, turn, correction), turn, policy)
+    instead = shown(grammar)
+    unheard = bool(wanted) and turn.call is not None and called(instead, turn, policy) == turn.call.tool
+    forced = unheard and grammar is not None and settings.divergence in COMPARED
+    if forced:  # the model does not do what it reads, but the words say which tool it is to call
+        grammar = grammar_of(keeping(wanted, turn, correction), turn, policy)
+        instead = shown(grammar)
+    elif len(asked) == 1 and len(instead) == most and _parting(instead, sample) is None:
         # Nothing is said of another tool: it may part from what was rejected later on.
-        instead = shown(max(most, len(sample.completion_ids)))
+        instead = shown(grammar, max(most, len(sample.completion_ids)))
     parting = _parting(instead, sample)
+    among_all = forced or _among_all(grammar, turn, correction, settings)
     return msgspec.structs.replace(
         sample,
         part="demonstration",
         completion_ids=instead[: (parting or 0) + most],
-        weight=0.0 if parting is None else 1.0,
+        weight=0.0 if parting is None or (unheard and not forced) else 1.0,
         sampled_logprobs=(),
         grammar=grammar,
         guidance=1.0 if imitated else settings.guidance,
         neutral_ids=() if imitated else neutral,
-        student_grammar=turn.grammar if _among_all(grammar, turn, correction, settings) else None,
+        student_grammar=turn.grammar if among_all else None,
+        forced=forced,
     )
 
 
@@ -84,7 +99,7 @@ def _among_all(
     Not where one tool is in question: then the choice of tool is left as it is.
     """
     several = len(tools_in_question(turn, correction)) > 1
-    return several and grammar != turn.grammar and settings.divergence in ("forward_kl", "sampled")
+    return several and grammar != turn.grammar and settings.divergence in COMPARED
 
 
 def _rejected(

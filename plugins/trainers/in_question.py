@@ -8,14 +8,21 @@ of the cases, as any contradiction made the model reach for another tool (docs/l
 """
 
 import re
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import msgspec
 
-from continualcode.core.data import Json, ToolSpec
+from continualcode.core.data import Call, Json, ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
+
+CLAUSES = re.compile(r"[,;:.!?](?:\s|$)|\n")
+"""What ends a part of a sentence."""
+
+NOT = re.compile(r"\b(?:not|no|never|nothing|none|without|instead of|rather than)\b|n['’]t\b", re.IGNORECASE)
+"""What may turn a part of a sentence round."""
 
 
 def tools_in_question(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec, ...]:
@@ -24,6 +31,28 @@ def tools_in_question(turn: SampledTurn, correction: CorrectionGiven) -> tuple[T
         return turn.tools
     about = {turn.call.tool} | ({correction.solution.tool} if correction.solution else set[str]())
     return tuple(tool for tool in turn.tools if tool.name in about or _names(correction.feedback, tool.name))
+
+
+def asked_for(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec, ...]:
+    """The tools that a correction asks for: that of its solution, or those that its words name.
+
+    Not where they say not to; and none where the rejected one is among them, as then the words may be about
+    how it is called.
+    """
+    said = [part for part in CLAUSES.split(correction.feedback) if not NOT.search(part)]
+    wanted = tuple(tool for tool in turn.tools if any(_names(part, tool.name) for part in said))
+    if correction.solution is not None:
+        wanted = tuple(tool for tool in turn.tools if tool.name == correction.solution.tool)
+    if turn.call is None or turn.call.tool in {tool.name for tool in wanted}:
+        return ()
+    return wanted
+
+
+def called(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
+    """The name of the tool that a completion begins to call; empty if it begins none."""
+    text = "".join(policy.pieces(ids))
+    begins = {tool.name: policy.format_call(Call(tool=tool.name, arguments={})) for tool in turn.tools}
+    return next((t for t, call in begins.items() if text.startswith(call[: call.index(t) + len(t) + 1])), "")
 
 
 def keeping(

@@ -32,7 +32,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import tools_in_question
+from continualcode.plugins.trainers.in_question import called, tools_in_question
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
@@ -118,13 +118,13 @@ def siblings(
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
         found = Ranked(tuple(moved)[:most], near, found.beside)
-    name = _call(row.completion_ids, turn, policy)
+    name = called(row.completion_ids, turn, policy)
     rows: list[Example] = []
     passed: list[Situation] = []
     for number, one in enumerate(found.siblings):
         told(PORTIONS + number)
         example = _sibling(row, one, correction, turn, policy)
-        if _call(example.completion_ids, turn, policy) == name:
+        if called(example.completion_ids, turn, policy) == name:
             rows.append(example)
         else:
             passed.append(one)
@@ -206,14 +206,8 @@ def _idle(part: Part, row: Example, one: Situation, turn: SampledTurn, policy: P
         completion_ids=row.completion_ids[:1],
         weight=0.0,
         student_grammar=None,
+        forced=False,
     )
-
-
-def _call(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
-    """The name of the tool that a completion begins to call; empty if it begins none."""
-    text = "".join(policy.pieces(ids))
-    begins = {tool.name: policy.format_call(Call(tool=tool.name, arguments={})) for tool in turn.tools}
-    return next((t for t, call in begins.items() if text.startswith(call[: call.index(t) + len(t) + 1])), "")
 
 
 def _folder(correction: CorrectionGiven, turn: SampledTurn) -> str:

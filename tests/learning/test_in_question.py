@@ -9,7 +9,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.schema import flat_schema
 from continualcode.core.testing import ScriptedPolicy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import grammar_of, keeping, tools_in_question
+from continualcode.plugins.trainers.in_question import asked_for, grammar_of, keeping, tools_in_question
 
 
 def tools() -> tuple[ToolSpec, ...]:
@@ -47,6 +47,31 @@ def test_the_rejected_tool_and_those_that_the_words_name(words: str, about: list
 
 def test_the_tool_of_a_solution_is_in_question_too() -> None:
     assert named("Like this.", solution=Call(tool="bash", arguments={})) == ["write", "bash"]
+
+
+@pytest.mark.parametrize(
+    ("words", "tools"),
+    [
+        ("No.", []),
+        ("No, use edit_lines.", ["edit_lines"]),
+        ("Just edit it. Nothing has to be read or run with bash.", ["edit"]),
+        ("Use write, not edit.", []),
+        ("Use bash with `cat`; don't read it.", ["bash"]),
+        ("Use edit instead of bash.", []),
+        ("vendor/ is not ours: never touch it. Read why in its README.", ["read"]),
+        ("Don't use bash", []),
+    ],
+)
+def test_the_tools_that_the_words_ask_for(words: str, tools: list[str]) -> None:
+    correction = CorrectionGiven(sample="s", call_id="c", kind="deny", feedback=words)
+    assert [t.name for t in asked_for(turn(Call(tool="write", arguments={})), correction)] == tools
+
+
+def test_a_solution_asks_for_its_own_tool() -> None:
+    like = Call(tool="bash", arguments={})
+    correction = CorrectionGiven(sample="s", call_id="c", kind="edit", feedback="Read it.", solution=like)
+    assert [t.name for t in asked_for(turn(Call(tool="write", arguments={})), correction)] == ["bash"]
+    assert asked_for(turn(like), correction) == ()
 
 
 def test_where_no_call_could_be_read_all_tools_are() -> None:

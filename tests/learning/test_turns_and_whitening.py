@@ -49,6 +49,20 @@ def test_rows_that_are_near_cost_nothing_and_have_no_figures(learner: Learner, e
     assert len(batch.rows[0].laid.packed.tokens) == len(alone.rows[0].laid.packed.tokens)
 
 
+def test_a_forced_row_is_learned_where_the_student_alone_has_a_choice(
+    learner: Learner, example: Build
+) -> None:
+    fields = {**SHOWN, "grammar": "7|8 9|9|10|11", "student_grammar": "5 7|8 9|9|10|11 12"}
+    for forced, free in ((False, (1,)), (True, (0, 1, 4))):
+        (row,) = learner.prepare([example(**fields, forced=forced)], Objective(), Optimiser()).rows
+        assert row.free == free
+    report = learner.step(
+        learner.prepare([example(**fields, forced=True)], Objective(), Optimiser()), stop_below=0.0
+    )
+    assert report.advantages[0][0] > 0.0, "the teacher is certain of the token, the student is not"
+    assert report.divergences[0][0] == pytest.approx(report.advantages[0][0], abs=1e-5)
+
+
 # -- What counts ---------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,10 @@ class Masks:
         allowed = self._along(example, example.grammar)
         if allowed is None:
             return tuple(range(len(example.completion_ids))), None
-        free = tuple(place for place, choices in enumerate(allowed.sum(-1)) if int(choices) > 1)
+        open_to = allowed
+        if example.forced and (wider := self._along(example, example.student_grammar)) is not None:
+            open_to = allowed | wider
+        free = tuple(place for place, choices in enumerate(open_to.sum(-1)) if int(choices) > 1)
         return free, allowed[list(free)].to(self._device)
 
     def students(self, example: Example, free: tuple[int, ...], allowed: Tensor | None) -> Tensor | None:
