@@ -11,11 +11,10 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.plugins.trainers.in_question import (
-    asked_for,
-    called,
     grammar_of,
     keeping,
     tools_in_question,
+    unheeded,
 )
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
@@ -58,11 +57,11 @@ def _demonstration(
             max_tokens=tokens,
         ).token_ids
 
-    asked, wanted = tools_in_question(turn, correction), asked_for(turn, correction)
+    asked = tools_in_question(turn, correction)
     grammar = grammar_of(keeping(asked, turn, correction), turn, policy)
     instead = shown(grammar)
-    unheard = bool(wanted) and turn.call is not None and called(instead, turn, policy) == turn.call.tool
-    forced = unheard and grammar is not None and settings.divergence in COMPARED
+    wanted = unheeded(instead, turn, correction, policy)
+    forced = bool(wanted) and grammar is not None and settings.divergence in COMPARED
     if forced:  # the model does not do what it reads, but the words say which tool it is to call
         grammar = grammar_of(keeping(wanted, turn, correction), turn, policy)
         instead = shown(grammar)
@@ -75,7 +74,7 @@ def _demonstration(
         sample,
         part="demonstration",
         completion_ids=instead[: (parting or 0) + most],
-        weight=0.0 if parting is None or (unheard and not forced) else 1.0,
+        weight=0.0 if parting is None or (wanted and not forced) else 1.0,
         sampled_logprobs=(),
         grammar=grammar,
         guidance=1.0 if imitated else settings.guidance,

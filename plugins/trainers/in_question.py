@@ -48,6 +48,14 @@ def asked_for(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec,
     return wanted
 
 
+def unheeded(
+    ids: Sequence[int], turn: SampledTurn, correction: CorrectionGiven, policy: Policy
+) -> tuple[ToolSpec, ...]:
+    """The tools that a correction asks for, where a completion calls the rejected one all the same."""
+    again = turn.call is not None and called(ids, turn, policy) == turn.call.tool
+    return asked_for(turn, correction) if again else ()
+
+
 def called(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
     """The name of the tool that a completion begins to call; empty if it begins none."""
     text = "".join(policy.pieces(ids))

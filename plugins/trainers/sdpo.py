@@ -117,33 +117,25 @@ class Sdpo:
                 examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
-        about_own = about(examples, now=True)
-        about_earlier = about((row for rows in standing for row in rows), now=False)
-        examples += rehearsed(examples, standing, settings.rehearsal)
+        stays: list[Example] = []
         if settings.anchors and _teaches(examples):
             last = corrections[-1].sample
-            turn = transcript.sampled(last)
-            stays = anchors(turn, last, transcript, policy)
-            examples += weighed(stays, about_own, about_earlier, settings.anchors)
+            stays = anchors(transcript.sampled(last), last, transcript, policy)
         frozen = self._frozen(transcript, policy) if settings.teacher == "frozen" else None
         return UpdatePlan(
             trainer=NAME,
             settings=msgspec.to_builtins(settings),
             objective=settings.objective(frozen),
             optimiser=settings.optimiser,
-            examples=tuple(examples),
+            examples=self._among(examples, standing, stays),
         )
 
     def replan(self, plan: UpdatePlan, own: Collection[str], earlier: Sequence[UpdatePlan]) -> UpdatePlan:
         """The rows of `own`, those of `earlier` that are rehearsed with them, and what must stay."""
         rows = [row for row in plan.examples if row.correction in own]
-        before = [one.examples for one in earlier]
-        about_own = about(rows, now=True)
-        about_earlier = about((row for each in before for row in each), now=False)
-        rows += rehearsed(rows, before, self.settings.rehearsal)
-        stays = (row for row in plan.examples if not row.correction)
-        rows += weighed(stays, about_own, about_earlier, self.settings.anchors)
-        return msgspec.structs.replace(plan, examples=tuple(rows))
+        stays = [row for row in plan.examples if not row.correction]
+        examples = self._among(rows, [one.examples for one in earlier], stays)
+        return msgspec.structs.replace(plan, examples=examples)
 
     def update(
         self, plan: UpdatePlan, policy: Policy, progress: Callable[[int, int], None] | None = None
@@ -211,6 +203,14 @@ class Sdpo:
             },
             rejected=_judged(settings, began, share, report) if steps else budget.unaffordable(report),
         )
+
+    def _among(
+        self, rows: list[Example], earlier: Sequence[Sequence[Example]], stays: Iterable[Example]
+    ) -> tuple[Example, ...]:
+        """The rows of new corrections among what is rehearsed of `earlier` updates, and what `stays`."""
+        own, before = about(rows, now=True), about((row for each in earlier for row in each), now=False)
+        again = rehearsed(rows, earlier, self.settings.rehearsal)
+        return (*rows, *again, *weighed(stays, own, before, self.settings.anchors))
 
     def _frozen(self, transcript: Transcript, policy: Policy) -> str:
         """The digest of the frozen teacher: the configured one, the one of this log, or the weights now."""

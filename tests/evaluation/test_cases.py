@@ -9,8 +9,9 @@ from continualcode.core.errors import ConfigError, UsageError
 from continualcode.core.evaluation.cases import Cases, PastCall, load_cases
 from continualcode.core.operator import Predicate
 from continualcode.core.workspace import Workspace
+from continualcode.plugins.trainers.situations import PROBES, SITUATIONS
 
-UPTAKE = Path(__file__).parents[2] / "benchmarks" / "uptake" / "rules.toml"
+UPTAKE = Path(__file__).parents[2] / "benchmarks" / "uptake"
 
 
 def test_a_file_is_rules_with_their_prompts_and_controls(cases: Cases) -> None:
@@ -98,11 +99,22 @@ def test_a_predicate_says_which_arguments_decide(
 # -- The case set that our own figures come from -----------------------------------------------------------
 
 
-def test_the_benchmarks_rules_can_be_taught_and_measured() -> None:
-    cases = load_cases(UPTAKE)
-    assert len(cases.rule) >= 12
+@pytest.mark.parametrize(
+    ("file", "rules", "groups"),
+    [("rules.toml", 13, {"unrelated", "opposite"}), ("unseen.toml", 6, {"unrelated"})],
+)
+def test_the_benchmarks_rules_can_be_taught_and_measured(file: str, rules: int, groups: set[str]) -> None:
+    cases = load_cases(UPTAKE / file)
+    assert len(cases.rule) == rules
     for rule in cases.rule:
         assert len(rule.train) >= 2 and len(rule.held_out) >= 4, rule.name
         prompts = [case.prompt for case in (*rule.train, *rule.held_out)]
         assert len(set(prompts)) == len(prompts), rule.name
-    assert {control.group for control in cases.control} == {"unrelated", "opposite"}
+    assert {control.group for control in cases.control} == groups
+
+
+def test_what_an_update_looks_at_is_no_prompt_of_the_benchmark() -> None:
+    files = [load_cases(UPTAKE / file) for file in ("rules.toml", "unseen.toml")]
+    measured = {c.prompt for cases in files for rule in cases.rule for c in (*rule.train, *rule.held_out)}
+    measured |= {control.prompt for cases in files for control in cases.control}
+    assert not measured & {one.text for one in (*SITUATIONS, *PROBES)}

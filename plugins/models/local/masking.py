@@ -1,13 +1,13 @@
 """Which tokens a row is compared on: what its grammars allowed at each position of its completion."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from continualcode.core.data import Example
 from continualcode.core.errors import UpdateError
-from continualcode.plugins.models.figures import who
+from continualcode.plugins.models.figures import used, who
 from continualcode.plugins.models.local.constraint import unpacked
 
 
@@ -22,6 +22,17 @@ class Constraint(Protocol):
         ...
 
 
+class Choices(NamedTuple):
+    """The free positions [F] of a completion, and what each side may choose there.
+
+    teacher, student: bool [F, V]; None: everything.
+    """
+
+    free: tuple[int, ...]
+    teacher: Tensor | None
+    student: Tensor | None
+
+
 class Masks:
     """Masks of a vocabulary's width, on a device."""
 
@@ -30,23 +41,22 @@ class Masks:
         self._vocabulary = vocabulary
         self._device = device
 
-    def choices(self, example: Example) -> tuple[tuple[int, ...], Tensor | None]:
-        """The free positions, and what was allowed at each of them: bool [F, V], None: everything."""
-        allowed = self._along(example, example.grammar)
-        if allowed is None:
-            return tuple(range(len(example.completion_ids))), None
-        open_to = allowed
-        if example.forced and (wider := self._along(example, example.student_grammar)) is not None:
-            open_to = allowed | wider
-        free = tuple(place for place, choices in enumerate(open_to.sum(-1)) if int(choices) > 1)
-        return free, allowed[list(free)].to(self._device)
-
-    def students(self, example: Example, free: tuple[int, ...], allowed: Tensor | None) -> Tensor | None:
-        """What the student chooses from there, where that is more than the teacher does: bool [F, V]."""
-        if example.student_grammar is None or allowed is None:
-            return allowed
-        wider = self._along(example, example.student_grammar)
-        return None if wider is None else wider[list(free)].to(self._device) | allowed
+    def choices(self, example: Example) -> Choices:
+        """Where an example's completion is compared, and among which tokens."""
+        count = len(example.completion_ids)
+        if not used(example):
+            return Choices((), None, None)
+        teacher = self._along(example, example.grammar)
+        if teacher is None:
+            return Choices(tuple(range(count)), None, None)
+        student: Tensor | None = teacher
+        if example.student_grammar is not None:
+            wider = self._along(example, example.student_grammar)
+            student = None if wider is None else wider | teacher
+        decided = student if example.forced else teacher
+        free = [n for n in range(count) if decided is None or int(decided[n].sum()) > 1]
+        both = (None if allowed is None else allowed[free].to(self._device) for allowed in (teacher, student))
+        return Choices(tuple(free), *both)
 
     def _along(self, example: Example, grammar: str | None) -> Tensor | None:
         """What a grammar allows along the completion: bool [T, V]; None: there is no grammar."""

@@ -69,17 +69,18 @@ class Scorer:
     def _together(self, examples: Sequence[Example], objective: Objective) -> list[Row]:
         if not examples:
             return []
-        masks = [self._masks.choices(example) if used(example) else ((), None) for example in examples]
-        frees = [free for free, _ in masks]
+        choices = [self._masks.choices(example) for example in examples]
+        frees = [each.free for each in choices]
         with blaming(examples):
             reading = self._prefix.reading(ids for e in examples if used(e) for ids in prompts(e))
             wanted = [(e, free, e.prompt_ids) for e, free in zip(examples, frees, strict=True)]
             laid = self._adapter.laid(*self._packed(wanted, reading))
         teachers = self._taught(examples, frees, reading, laid, objective)
         rows: list[Row] = []
-        for number, (example, (free, allowed)) in enumerate(zip(examples, masks, strict=True)):
-            row = scored(example, laid, number, free, allowed, teachers[number], objective.sharpness)
-            rows.append(replace(row, allowed=self._masks.students(example, free, allowed)))
+        for number, (example, chosen) in enumerate(zip(examples, choices, strict=True)):
+            logits, sharpness = teachers[number], objective.sharpness
+            row = scored(example, laid, number, chosen.free, chosen.teacher, logits, sharpness)
+            rows.append(replace(row, allowed=chosen.student))
         return rows
 
     def _taught(
