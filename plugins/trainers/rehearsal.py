@@ -1,48 +1,57 @@
 """Earlier corrections mixed into an update (experience replay): the log is the buffer.
 
 Each earlier correction that still stands takes part in a later update with a fixed probability, decided by a
-hash of the two corrections' own content. So whether correction i is rehearsed with k depends on nothing
-else, and leaving a third one out of a log changes neither its plan nor what the others rehearse.
+hash of the two corrections' own content. So whether correction i is rehearsed with k depends on nothing else.
+
+Of what several corrections say about one prompt the last counts: rehearsing the others would teach the
+opposite of it, and a user who changes their mind would be taught to be in two minds.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
 from continualcode.core.data import IDLE, Example
 
 SIBLINGS = 2
-"""How many siblings of a correction are rehearsed with it: the nearest."""
+"""How many siblings of a correction are rehearsed with it."""
 
 
 def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], share: float) -> list[Example]:
     """Rows of earlier corrections that go along with `news`, oldest first; of `share` of them on average.
 
-    Of each the demonstration and its first `SIBLINGS` siblings, as rows of the kind `rehearsed`.
+    Of each the demonstration and the nearest `SIBLINGS` siblings, as rows of the kind `rehearsed`.
 
     earlier: the examples of the updates that stand, oldest first.
     """
     found: dict[str, list[Example]] = {}
     for examples in earlier if share else ():
         own: dict[str, list[Example]] = {}
-        for example in examples:
-            if example.part != "rehearsed" and example.correction and example.correction not in found:
-                own.setdefault(example.correction, []).append(example)
+        for row in examples:
+            if row.part != "rehearsed" and row.correction and row.correction not in found:
+                own.setdefault(row.correction, []).append(row)
         found |= own
+    said, again = _learned(news), list[list[Example]]()
     fresh = {new.correction for new in news}
-    return [
-        row
-        for correction, rows in found.items()
-        if correction not in fresh and any(_chance(rows[0], new) < share for new in news)
-        for row in _again(rows)
-    ]
+    for correction, rows in reversed(found.items()):
+        if correction not in fresh and any(_chance(rows[0], new) < share for new in news):
+            again.append(_again(rows, said))
+        said |= _learned(rows)
+    return [row for rows in reversed(again) for row in rows]
 
 
-def _again(rows: Sequence[Example]) -> list[Example]:
-    """What is rehearsed of a correction's own rows."""
-    learned = [row for row in rows if row.part not in (*IDLE, "sibling", "attempt")]
-    kept = [*learned, *[row for row in rows if row.part == "sibling"][:SIBLINGS]]
+def _learned(rows: Iterable[Example]) -> set[tuple[int, ...]]:
+    """The prompts on which something is learned."""
+    return {row.prompt_ids for row in rows if row.part not in IDLE and row.weight}
+
+
+def _again(rows: Sequence[Example], said: Collection[tuple[int, ...]]) -> list[Example]:
+    """What is rehearsed of a correction's own rows; nothing of prompts about which more was `said` later."""
+    left = [row for row in rows if row.part not in (*IDLE, "attempt") and row.weight]
+    left = [row for row in left if row.prompt_ids not in said]
+    learned = [row for row in left if row.part != "sibling"]
+    kept = [*learned, *[row for row in left if row.part == "sibling"][:SIBLINGS]]
     return [row if row.part == "sample" else msgspec.structs.replace(row, part="rehearsed") for row in kept]
 
 

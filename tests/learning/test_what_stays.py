@@ -115,7 +115,7 @@ def test_with_a_share_of_none_none_do(tmp_path: Path) -> None:
 
 
 def test_whether_one_goes_along_depends_on_what_the_two_say_and_on_nothing_else(tmp_path: Path) -> None:
-    """So leaving a third one out changes nothing about them: unlearning stays exact."""
+    """So leaving out a third one, on another prompt, changes nothing about them."""
     words = [f"Wrong {number}." for number in range(24)]
     with_all = rehearsals(tmp_path / "all", words)
     without = rehearsals(tmp_path / "fewer", words[:5] + words[6:])
@@ -136,10 +136,10 @@ def rehearsals(folder: Path, words: list[str]) -> set[tuple[str, str]]:
 
 
 def session_of_one_context(folder: Path, words: list[str]) -> Session:
-    """Each of `words` denies the first call of a conversation of its own."""
+    """Each of `words` denies the first call of a conversation of its own, on a prompt of its own."""
     folder.mkdir()
     answers = [Answer(verdict="deny", reason=each) for each in words]
-    inputs = [text for _ in words for text in ("go", "/clear")]
+    inputs = [text for each in words for text in (f"What is {each}", "/clear")]
     turns = [turn for _ in words for turn in (WRITE, "done")]
     config = Config(
         model={"name": "test:policy"}, trainer={"name": "sdpo", "anchors": 0.0, "rehearsal": 0.34}
