@@ -25,7 +25,11 @@ class Standing:
 
     def rows(self, examples: Sequence[Example]) -> list[Row]:
         """A row of each of `examples`, at no position of those that are not used. Raises UpdateError."""
-        whole = [msgspec.structs.replace(each, sample="", weight=1.0) for each in examples]
+        whole = [
+            # Drawn at 0 is scored at 1.
+            msgspec.structs.replace(each, sample="", weight=1.0, temperature=each.temperature or 1.0)
+            for each in examples
+        ]
         if whole != self._of:
             self._of, self._rows = [], []  # the old ones go before there are new ones
             self._rows = self._score(whole)
