@@ -1,5 +1,6 @@
 """What `cc eval` found, as one JSON object and as a table."""
 
+import os
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -156,10 +157,14 @@ def _pairs(found: Comparison, group: str | None) -> list[tuple[ControlFigures, C
 
 
 def _of_controls(found: Comparison, group: str | None) -> dict[str, object]:
-    """agreement: the likeliest tool is the same. validity: P(a call). right: P(what `expects` says)."""
+    """agreement: the likeliest tool is the same; calls: so is how its call begins. validity: P(a call).
+
+    right: P(what `expects` says).
+    """
     pairs = _pairs(found, group)
     figures = {
         "agreement": share([one.likeliest == other.likeliest for one, other in pairs]),
+        "calls": share([one.begins == other.begins for one, other in pairs]),
         "validity": validity([other for _, other in pairs]),
         "validity_before": validity([one for one, _ in pairs]),
     }
@@ -186,12 +191,22 @@ def _controls_in_words(found: Comparison) -> list[str]:
         if found.after is None:
             lines += [f"{name}: {valid:.1%} of {len(pairs)} are calls of a tool"]
             continue
-        changed = [(one, other) for one, other in pairs if one.likeliest != other.likeliest]
+        changed = [(one, other) for one, other in pairs if one.begins != other.begins]
         same = share([one.likeliest == other.likeliest for one, other in pairs])
         shared = fmean(overlap(one.tools, other.tools) for one, other in pairs)
+        calls = len(pairs) - len(changed)
         lines += [
             f"{name}: the same tool in {same.mean:.0%} [{same.low:.0%} {same.high:.0%}] of {same.n}; "
-            f"distributions share {shared:.0%}; {valid:.1%} are calls of a tool"
+            f"distributions share {shared:.0%}; {valid:.1%} are calls of a tool; {calls} begin as before"
         ]
-        lines += [f"  {one.prompt[:60]}: {one.likeliest} → {other.likeliest}" for one, other in changed]
+        lines += [f"  {one.prompt[:60]}: {_moved(one, other)}" for one, other in changed]
     return lines
+
+
+def _moved(one: ControlFigures, other: ControlFigures) -> str:
+    """The tool, before and after; where it is the same, how the calls go on from where they part."""
+    if one.likeliest != other.likeliest:
+        return f"{one.likeliest} → {other.likeliest}"
+    same = len(os.path.commonprefix([one.begins, other.begins]))
+    word = one.begins.rfind('"', 0, same) + 1  # from where an argument begins
+    return f"{one.likeliest} {one.begins[word:]!r} → {other.begins[word:]!r}"

@@ -235,7 +235,7 @@ class PromptTokens(Data, frozen=True):
 
 
 Part: TypeAlias = Literal[
-    "sample", "demonstration", "sibling", "rehearsed", "attempt", "near", "beside", "anchor", "probe"
+    "sample", "demonstration", "sibling", "rehearsed", "attempt", "near", "beside", "held", "anchor", "probe"
 ]
 """What a row of an update is for; see `Example`."""
 
@@ -260,6 +260,7 @@ class Example(Data, frozen=True):
     near           nothing is learned on it: a prompt that the correction may be about as well, or not
     beside         the same, in this update alone: later ones may hold on to it again
     anchor         something that shall stay: both prompts are the same, the teacher is the base model
+    held           an anchor of one correction's own: how the tool that it is about is called elsewhere
     probe          like an anchor, but only looked at: no gradient, whatever its weight
 
     guidance: γ of the guided teacher T^γ U^(1−γ), U the same teacher after `neutral_ids`, the prompt with a

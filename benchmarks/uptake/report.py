@@ -10,6 +10,7 @@ Rules that the base model hardly breaks (below `BROKEN`) count in no median. Sev
 import argparse
 import csv
 import json
+import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -30,11 +31,13 @@ Line = dict[str, Any]
 
 
 class Stays(NamedTuple):
-    """Of controls, next to the base model's: same likeliest tool, shared probability, calls at all."""
+    """Of controls, next to the base model's: same likeliest tool, shared probability, calls at all; the same
+    beginning of a call, NaN where older lines do not say."""
 
     same: float
     shared: float
     calls: float
+    begins: float
 
 
 class Results:
@@ -82,10 +85,12 @@ def _compared(before: list[Any], after: list[Any], group: str) -> Stays:
         for one, other in zip(before, after, strict=True)
         if one["group"] == group
     ]
+    begun = [one.begins == other.begins if one.begins and other.begins else math.nan for one, other in pairs]
     return Stays(
         fmean(one.likeliest == other.likeliest for one, other in pairs),
         fmean(overlap(one.tools, other.tools) for one, other in pairs),
         fmean(other.valid for _, other in pairs),
+        fmean(begun),
     )
 
 
@@ -134,12 +139,12 @@ def summary(found: Results) -> str:
             mean = {name: fmean(one["cost"][name] for one in lines) for name in lines[0]["cost"]}
             cost = [f"{mean['tokens']:.0f}", f"{mean['flops'] / 1e12:.1f}", f"{mean['seconds']:.0f}"]
         stays = [found.stays(lines, group) for group in GROUPS]
-        kept = [f"{s.same:.2f}, {s.shared:.2f}, {s.calls:.2f}" if s else "" for s in stays]
+        kept = [", ".join(f"{figure:.2f}" for figure in s) if s else "" for s in stays]
         reduced = f"{median(values):.0%} [{low:.0%} {high:.0%}]"
         return [arm, str(len(values)), reduced, f"{fmean(obeyed):.2f}", *kept, stood, *cost]
 
-    head = "arm;rules;median reduction;obeyed;unrelated: same tool, shared, calls;opposite;updates that stood"
-    cost = "tokens an update;TFLOP;seconds"
+    head = "arm;rules;median reduction;obeyed;unrelated: same tool, shared, calls, same call;opposite"
+    cost = "updates that stood;tokens an update;TFLOP;seconds"
     return table(f"{head};{cost}".split(";"), (row(arm) for arm in found.arms("one")))
 
 
@@ -156,6 +161,7 @@ class Point(NamedTuple):
     same: float
     shared: float
     calls: float
+    begins: float
 
 
 def curve(found: Results, arm: str) -> list[Point]:
@@ -197,12 +203,13 @@ def sequences(curves: Sequence[Point]) -> str:
     """What is left of earlier rules, after one, three and twelve."""
     head = "arm;after;rules that count;median reduction;mean recurrence (base);median gain kept"
     return table(
-        f"{head};same tool;shared;calls".split(";"),
+        f"{head};same tool;shared;calls;same call".split(";"),
         (
             [
                 *(p.arm, str(p.taught), str(p.rules), f"{p.median_reduction:.0%}"),
                 f"{p.mean_recurrence:.2f} ({p.base_recurrence:.2f})",
-                *(f"{p.gain_kept:.0%}", f"{p.same:.2f}", f"{p.shared:.2f}", f"{p.calls:.2f}"),
+                f"{p.gain_kept:.0%}",
+                *(f"{figure:.2f}" for figure in (p.same, p.shared, p.calls, p.begins)),
             ]
             for p in curves
         ),

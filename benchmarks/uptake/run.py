@@ -41,10 +41,12 @@ from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI
 
 HERE = Path(__file__).parent
-UNTAUGHT = ("none", "context")
+UNTAUGHT = ("none", "context", "trl", "trl-feedback")
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
     "context": (),
+    "trl": (),
+    "trl-feedback": (),
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
@@ -96,8 +98,8 @@ class Bench:
         self.logs = out.with_suffix("")
         self.logs.mkdir(exist_ok=True, parents=True)
 
-    def one(self, arm: str, rule: CaseRule, lessons: int) -> None:
-        """Teach one rule in a session of its own, and measure it."""
+    def one(self, arm: str, rule: CaseRule, lessons: int, **said: Any) -> None:
+        """Teach one rule in a session of its own, and measure it. said: what else the line says."""
         if ("one", arm, rule.name, self.seed, lessons) in self.done:
             return
         log = self.logs / f"{arm}-{rule.name}-{self.seed}.jsonl"
@@ -121,6 +123,7 @@ class Bench:
                     cost=cost,
                     controls=None if known else self.controls(ruler),
                     **figures(held),
+                    **said,
                 )
             finally:
                 session.close("measured")

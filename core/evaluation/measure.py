@@ -33,6 +33,10 @@ NEGLIGIBLE = 0.02
 """Tools that are less probable than this are not drawn from."""
 
 
+BEGINNING = 24
+"""How many tokens of a control's call are looked at: its tool, and how its arguments begin."""
+
+
 class Settings(Data, frozen=True):
     """draws: calls of each tool whose arguments decide. max_tokens: the longest call. seed: the first's."""
 
@@ -69,6 +73,7 @@ class ControlFigures(Data, frozen=True):
 
     valid: P(the turn is a call of a tool, with arguments that fit). Where a grammar is in force that is all
     of P(tool), as it lets nothing else through once a call has begun; else the likeliest turn says, 0 or 1.
+    begins: the first `BEGINNING` tokens of what a session at temperature 0 would say; empty in older files.
     """
 
     group: str
@@ -76,6 +81,7 @@ class ControlFigures(Data, frozen=True):
     tools: dict[str, float]
     right: float | None
     valid: float
+    begins: str = ""
 
     @property
     def likeliest(self) -> str:
@@ -175,8 +181,15 @@ class Ruler:
                 outcomes, _ = self._outcomes(ids, tools, [control.expects], workspace)
                 right = sum(tools[tool] * fmean(rows[0]) for tool, rows in outcomes.items())
             valid = self._valid(ids, tools)
+            params = SamplingParams(max_tokens=BEGINNING)
+            begins = self._session.policy.sample(ids, self._session.transcript.grammar, params).text
         return ControlFigures(
-            group=control.group, prompt=control.prompt, tools=tools, right=right, valid=valid
+            group=control.group,
+            prompt=control.prompt,
+            tools=tools,
+            right=right,
+            valid=valid,
+            begins=begins,
         )
 
     def prompt(self, case: Case, workspace: Workspace) -> tuple[int, ...]:

@@ -19,10 +19,13 @@ CORRECTING = ("sample", "demonstration", "sibling", "rehearsed")
 SHOWN = ("demonstration", "sibling", "rehearsed")
 """The kinds whose completion is the teacher's own."""
 
-STAYING = ("anchor", "probe")
+ANCHORING = ("anchor", "held")
+"""The kinds that are held to what the base model does."""
+
+STAYING = (*ANCHORING, "probe")
 """The kinds that shall be as they are."""
 
-LOOKED_AT = (*CORRECTING, "probe")
+LOOKED_AT = (*CORRECTING, "held", "probe")
 """The kinds that a mere look is about."""
 
 
@@ -71,7 +74,7 @@ def left(looks: Sequence[Look], aggregation: str) -> float:
     Not the mean: next to others that are learned already, a new correction would be left half learned.
     """
     furthest = max((_of_row(seen, aggregation) for seen in looks if corrects(seen.row)), default=0.0)
-    anchored = (seen for seen in looks if seen.row.example.part == "anchor")
+    anchored = (seen for seen in looks if seen.row.example.part in ANCHORING)
     return furthest + math.fsum(math.fsum(seen.divergences) * seen.row.example.weight for seen in anchored)
 
 
@@ -84,7 +87,7 @@ def _of_row(seen: Look, aggregation: str) -> float:
 
 
 def drift(looks: Sequence[Look]) -> float:
-    """The mean divergence of anchors and probes from the base model, in nats a row; 0 if there are none."""
+    """The mean divergence of what shall stay from the base model, in nats a row; 0 if there are none."""
     moved = [
         math.fsum(seen.divergences) for seen in looks if seen.row.example.part in STAYING and seen.row.free
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from continualcode.core.data import Example, Objective
-from continualcode.plugins.models.figures import CORRECTING, LOOKED_AT, Row
+from continualcode.plugins.models.figures import ANCHORING, CORRECTING, LOOKED_AT, Row
 from continualcode.plugins.models.shares import group_advantages, shares
 
 R = TypeVar("R", bound=Row)
@@ -17,7 +17,7 @@ def in_loss(examples: Sequence[Example], counts: Sequence[int], objective: Objec
     Corrections are averaged among themselves. So are anchors, which then count as much as their weights say
     together, and attempts, `reward_weight` times: how many there are changes nothing for a correction.
     """
-    corrections, anchors = _weights(examples, CORRECTING), _weights(examples, ("anchor",))
+    corrections, anchors = _weights(examples, CORRECTING), _weights(examples, ANCHORING)
     beside = math.fsum(anchors) if any(corrections) else 1.0
     rewarded = _weights(examples, ("attempt",))
     groups = ((corrections, 1.0), (anchors, beside), (rewarded, objective.reward_weight))
@@ -48,7 +48,7 @@ def taken(
     learned: the rows' shares; one that has none takes no part.
     """
     times = [1.0 if share else 0.0 for share in learned]
-    for parts in (("sibling", "rehearsed"), ("anchor",)):
+    for parts in (("sibling", "rehearsed"), ("anchor",), ("held",)):
         queue = [n for n, e in enumerate(examples) if e.part in parts and learned[n]]
         if not objective.in_turn or len(queue) <= objective.in_turn:
             continue

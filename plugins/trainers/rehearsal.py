@@ -43,12 +43,12 @@ def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], sha
 
 def _learned(rows: Iterable[Example]) -> set[tuple[int, ...]]:
     """The prompts on which something is learned."""
-    return {row.prompt_ids for row in rows if row.part not in IDLE and row.weight}
+    return {row.prompt_ids for row in rows if row.part not in (*IDLE, "held") and row.weight}
 
 
 def _again(rows: Sequence[Example], said: Collection[tuple[int, ...]]) -> list[Example]:
     """What is rehearsed of a correction's own rows; nothing of prompts about which more was `said` later."""
-    left = [row for row in rows if row.part not in (*IDLE, "attempt") and row.weight]
+    left = [row for row in rows if row.part not in (*IDLE, "held", "attempt") and row.weight]
     left = [row for row in left if row.prompt_ids not in said]
     learned = [row for row in left if row.part != "sibling"]
     kept = [*learned, *[row for row in left if row.part == "sibling"][:SIBLINGS]]

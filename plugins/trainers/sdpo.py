@@ -114,7 +114,9 @@ class Sdpo:
             examples += rows
             if discerning is not None and rows[-1].part == "demonstration" and rows[-1].weight:
                 turn = transcript.sampled(correction.sample)
-                examples += siblings(rows[-1], correction, turn, policy, settings.siblings, told)
+                examples += siblings(
+                    rows[-1], correction, turn, policy, settings.siblings, settings.anchors, told
+                )
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
         stays: list[Example] = []
@@ -220,7 +222,7 @@ class Sdpo:
 
 def _teaches(rows: Iterable[Example]) -> bool:
     """Whether any row of a new correction weighs something."""
-    return any(row.correction and row.part != "rehearsed" and row.weight for row in rows)
+    return any(row.correction and row.part not in ("rehearsed", "held") and row.weight for row in rows)
 
 
 def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int], None]:

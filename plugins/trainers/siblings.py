@@ -21,7 +21,7 @@ in that folder. Its siblings are the situations with a file, moved there; as the
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple, cast
 
@@ -32,6 +32,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
+from continualcode.plugins.trainers.held import held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
@@ -45,6 +46,9 @@ NEXT, NEAR = 14, 0.45
 
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
+
+CLEAR = 0.9
+"""The next kind has less than this share of the nearest one's likeness; else the correction is about none."""
 
 WORDS = 0.5
 """What likeness to the correction's words counts for, beside likeness to the prompt."""
@@ -63,6 +67,7 @@ class Ranked(NamedTuple):
     siblings: tuple[Situation, ...]
     near: tuple[Situation, ...]
     beside: tuple[Situation, ...]
+    others: tuple[Situation, ...]
 
 
 def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
@@ -72,8 +77,10 @@ def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
-    kind = max(KINDS, key=lambda each: fmean(sorted((alike[one] for one in each), reverse=True)[:NEAREST]))
-    least = (CLOSE if close else LEAST) * max(alike[one] for one in kind)
+    kinds = sorted(KINDS, key=lambda each: -_nearness(each, alike))
+    clear = _nearness(kinds[1], alike) < CLEAR * _nearness(kinds[0], alike)
+    kind = kinds[0] if clear else ()
+    least = (CLOSE if close else LEAST) * max((alike[one] for one in kind), default=0.0)
     siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
@@ -83,7 +90,12 @@ def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
         for place, one in enumerate(others, len(siblings))
         if one not in kind and (place < NEXT or alike[one] >= NEAR * top)
     ]
-    return Ranked(tuple(siblings), tuple(near), tuple(beside))
+    outside = [one for one in order if one not in kind]
+    return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
+
+
+def _nearness(kind: Sequence[Situation], alike: Mapping[Situation, float]) -> float:
+    return fmean(sorted((alike[one] for one in kind), reverse=True)[:NEAREST])
 
 
 def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
@@ -102,10 +114,12 @@ def siblings(
     turn: SampledTurn,
     policy: Policy,
     most: int,
+    stays: float,
     told: Callable[[int], None],
 ) -> list[Example]:
     """The rows beside `row`, the demonstration on the corrected prompt: siblings, and what is near.
 
+    most: siblings at most. stays: what rows of the kind `held` weigh, all of them together.
     `told(done)`, of `PORTIONS` + `most`, is called where this can be stopped.
     """
     among = (*SITUATIONS, *PROBES)
@@ -113,11 +127,12 @@ def siblings(
     likeness = _likeness(row, correction, turn, prompts, policy, told)
     probed = _probes_near(likeness)
     likeness = likeness[: len(SITUATIONS)]
-    found = ranked(likeness, most, close=len(tools_in_question(turn, correction)) == 1)
+    one_tool = len(tools_in_question(turn, correction)) == 1
+    found = ranked(likeness, most, close=one_tool)
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
-        found = Ranked(tuple(moved)[:most], near, found.beside)
+        found = Ranked(tuple(moved)[:most], near, found.beside, found.others)
     name = called(row.completion_ids, turn, policy)
     rows: list[Example] = []
     passed: list[Situation] = []
@@ -129,6 +144,8 @@ def siblings(
         else:
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
+    if one_tool:
+        rows += held(row, turn, [messages(turn, one) for one in found.others], policy, stays)
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
 
@@ -165,7 +182,8 @@ def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
 
     now: while they are learned; later, what was only beside them is held again.
     """
-    return {row.prompt_ids for row in examples if row.correction and (now or row.part != "beside")}
+    free = ("held",) if now else ("held", "beside")
+    return {row.prompt_ids for row in examples if row.correction and row.part not in free}
 
 
 def _sibling(

@@ -132,8 +132,8 @@ def test_teach_denies_learns_and_measures_before_and_after(cc: Cc) -> None:
         }
     assert found["groups"][0]["name"] == "tools" and found["overall"]["recurrence_after"] == 0.0
     controls = found["controls"]
-    assert (controls["agreement"], controls["validity"], controls["n"]) == (1.0, 1.0, 1)
-    assert set(controls["intervals"]) == {"agreement", "validity", "validity_before"}
+    assert [controls[name] for name in ("agreement", "calls", "validity", "n")] == [1.0, 1.0, 1.0, 1]
+    assert set(controls["intervals"]) == {"agreement", "calls", "validity", "validity_before"}
     assert controls["right"] == 1.0 and controls["groups"][0]["name"] == "unrelated"
     (lesson,) = found["lessons"]
     assert lesson["outcome"] == "update_applied"

@@ -97,6 +97,7 @@ def test_a_control_says_what_is_likeliest_whether_it_is_right_and_a_call(
 ) -> None:
     figures = Ruler(session).control(cases.control[0])
     assert (figures.likeliest, figures.right, figures.valid) == ("read", 1.0, True)
+    assert '"read"' in figures.begins, "how a call of it begins"
 
 
 def test_measuring_leaves_no_trace_in_the_log(session: Session, cases: Cases) -> None:

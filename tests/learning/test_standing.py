@@ -87,7 +87,7 @@ def test_rows_that_cannot_be_scored_leave_nothing_behind(learner: Learner, rows:
     assert all(row.free for row in learner.prepare(rows, OBJECTIVE, OPTIMISER).rows if row.example.weight)
 
 
-def test_rows_of_a_sample_drawn_at_0_and_at_1_are_the_same_ones(learner: Learner, rows: list[Example]) -> None:
+def test_rows_of_samples_drawn_at_0_and_at_1_are_the_same(learner: Learner, rows: list[Example]) -> None:
     """A second try is drawn at 1; both are scored at 1."""
     cold, warm = ([msgspec.structs.replace(row, temperature=t) for row in rows] for t in (0.0, 1.0))
     assert update(learner, warm).rows[-1].teacher is update(learner, cold).rows[-1].teacher

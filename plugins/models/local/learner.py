@@ -73,7 +73,7 @@ class Learner:
             rows = self._narrowed(rows, objective.top_k)
         batch = Batch(tuple(rows), objective, optimiser)
         if optimiser.whiten is not None and (
-            stays := [r for r in rows if r.example.part == "anchor" and r.share]
+            stays := [r for r in rows if r.example.part in figures.ANCHORING and r.share]
         ):
             batch.whitening = whitening.maps(
                 self._adapter, optimiser.whiten, lambda: self._scorer.logits(stays)
@@ -155,7 +155,7 @@ class Learner:
     def _stressed(self, batch: Batch, seen: Look, losses: Tensor) -> Tensor:
         """The losses [F] of a row, as the objective weighs its positions."""
         key, objective = id(seen.row.example), batch.objective
-        if seen.row.example.part == "anchor":
+        if seen.row.example.part in figures.ANCHORING:
             return losses if math.fsum(seen.divergences) > objective.slack else losses * 0.0
         if not objective.decisions:
             return losses

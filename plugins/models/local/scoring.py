@@ -18,7 +18,7 @@ from continualcode.plugins.models.local.masking import Constraint, Masks
 from continualcode.plugins.models.local.packing import Laid, Packed, Reading
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import Row, blaming, certain, prompts, scored
-from continualcode.plugins.models.local.standing import Standing
+from continualcode.plugins.models.local.standing import STANDING, Standing
 from continualcode.plugins.models.local.teachers import Teachers
 
 Scored: TypeAlias = tuple[Example, tuple[int, ...], Sequence[int]]
@@ -47,7 +47,7 @@ class Scorer:
         """A row of each example, its teacher scored, that counts for nothing yet. Raises UpdateError."""
         if self._adapter.spec.acts_on == "all":  # apart, what all prompts begin with would be computed twice
             return self._together(examples, objective)
-        stays = [example.part in STAYING for example in examples]
+        stays = [example.part in STANDING for example in examples]
         standing = self._standing.rows([e for e, one in zip(examples, stays, strict=True) if one])
         learned = self._together([e for e, one in zip(examples, stays, strict=True) if not one], objective)
         apart = {True: iter(standing), False: iter(learned)}

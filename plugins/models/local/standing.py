@@ -14,6 +14,9 @@ from continualcode.core.data import Example
 from continualcode.plugins.models.figures import used
 from continualcode.plugins.models.local.rows import Row
 
+STANDING = ("anchor", "probe")
+"""The kinds of rows that are the same in every update."""
+
 
 class Standing:
     """The rows of the last update's anchors and probes, for the next one's. score: makes rows of examples."""

@@ -17,7 +17,7 @@ import numpy
 from continualcode.core.data import Example, Objective, Optimiser, StepReport
 from continualcode.core.errors import UpdateError
 from continualcode.plugins.models import figures, weighing
-from continualcode.plugins.models.figures import STAYING, used, who
+from continualcode.plugins.models.figures import ANCHORING, STAYING, used, who
 from continualcode.plugins.models.tinker.connection import Connection
 from continualcode.plugins.models.tinker.objective import Look, Row, looked_at, loss_of, seen, stepped_on
 from continualcode.plugins.models.tinker.sdk import types
@@ -225,7 +225,7 @@ class Learner:
 
     def _emphasis(self, batch: Batch, seen: Look) -> tuple[float, ...]:
         """What each free position of a row counts for in this step."""
-        still = seen.row.example.part == "anchor" and math.fsum(seen.divergences) <= batch.objective.slack
+        still = seen.row.example.part in ANCHORING and math.fsum(seen.divergences) <= batch.objective.slack
         return tuple(0.0 if still else by for by in batch.emphasis[id(seen.row.example)])
 
     def _kept(self, probes: Sequence[Row]) -> float:
