@@ -50,6 +50,9 @@ NEAREST = 2
 CLEAR = 0.9
 """The next kind has less than this share of the nearest one's likeness; else the correction is about none."""
 
+ENOUGH = 0.6
+"""The least likeness of the corrected prompt to the nearest situation of its kind; else it is of no kind."""
+
 WORDS = 0.5
 """What likeness to the correction's words counts for, beside likeness to the prompt."""
 
@@ -70,16 +73,18 @@ class Ranked(NamedTuple):
     others: tuple[Situation, ...]
 
 
-def ranked(likeness: Sequence[float], most: int, close: bool) -> Ranked:
+def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, close: bool) -> Ranked:
     """At most `most` siblings, and what is by them, from the likeness of each of `SITUATIONS`.
 
+    to_prompt: the same to the corrected prompt alone, whatever was said.
     close: siblings are only those that are nearly as near as the nearest of them.
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
     kinds = sorted(KINDS, key=lambda each: -_nearness(each, alike))
     clear = _nearness(kinds[1], alike) < CLEAR * _nearness(kinds[0], alike)
-    kind = kinds[0] if clear else ()
+    enough = max(each for one, each in zip(SITUATIONS, to_prompt, strict=True) if one in kinds[0]) >= ENOUGH
+    kind = kinds[0] if clear and enough else ()
     least = (CLOSE if close else LEAST) * max((alike[one] for one in kind), default=0.0)
     siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
@@ -124,11 +129,10 @@ def siblings(
     """
     among = (*SITUATIONS, *PROBES)
     prompts = [policy.render(messages(turn, one), turn.tools) for one in among]
-    likeness = _likeness(row, correction, turn, prompts, policy, told)
+    likeness, to_prompt = _likeness(row, correction, turn, prompts, policy, told)
     probed = _probes_near(likeness)
-    likeness = likeness[: len(SITUATIONS)]
     one_tool = len(tools_in_question(turn, correction)) == 1
-    found = ranked(likeness, most, close=one_tool)
+    found = ranked(likeness[: len(SITUATIONS)], to_prompt[: len(SITUATIONS)], most, close=one_tool)
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
@@ -157,18 +161,22 @@ def _likeness(
     prompts: Sequence[tuple[int, ...]],
     policy: Policy,
     told: Callable[[int], None],
-) -> list[float]:
-    """The likeness of all of `prompts`, which are read in portions: the first time that takes a while."""
+) -> tuple[list[float], list[float]]:
+    """The likeness of all of `prompts`, and that to the corrected prompt alone.
+
+    They are read in portions: the first time that takes a while.
+    """
     discerning = cast(Discerning, policy)
     for portion in range(PORTIONS):
         told(portion)
         discerning.nearness(row.prompt_ids, prompts[portion::PORTIONS])
     to_prompt = discerning.nearness(row.prompt_ids, prompts)
     if not (words := correction.feedback.strip()):
-        return to_prompt
+        return to_prompt, to_prompt
     said = policy.render(messages(turn, Situation(words)), turn.tools)
     to_words = discerning.nearness(said, prompts)
-    return [(one + WORDS * other) / (1.0 + WORDS) for one, other in zip(to_prompt, to_words, strict=True)]
+    both = [(one + WORDS * other) / (1.0 + WORDS) for one, other in zip(to_prompt, to_words, strict=True)]
+    return both, to_prompt
 
 
 def _probes_near(likeness: Sequence[float]) -> list[Situation]:

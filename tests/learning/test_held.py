@@ -18,8 +18,8 @@ from continualcode.eventlog import read
 from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.trainers.held import HELD, LONGEST
 from continualcode.plugins.trainers.rehearsal import rehearsed
-from continualcode.plugins.trainers.siblings import about, ranked
-from continualcode.plugins.trainers.situations import KINDS, SITUATIONS
+from continualcode.plugins.trainers.siblings import about
+from continualcode.plugins.trainers.situations import KINDS
 
 Build = Callable[..., Example]
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
@@ -82,17 +82,6 @@ def test_they_are_no_ones_lesson(tmp_path: Path) -> None:
     beside = {row.prompt_ids for row in found if row.part == "beside"}
     assert held - beside and not (held - beside) & about(found, now=True)
     assert not held & {row.prompt_ids for row in rehearsed([], [found], 1.0)}
-
-
-def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> None:
-    """Else "don't use rm" is taught on commits, as requests to delete are nowhere among the situations."""
-    alike = [0.0] * len(SITUATIONS)
-    for kind, likeness in ((0, 0.6), (1, 0.57)):
-        for one in KINDS[kind]:
-            alike[SITUATIONS.index(one)] = likeness
-    found = ranked(alike, most=8, close=True)
-    assert found.siblings == found.near == ()
-    assert set(found.others) == set(SITUATIONS) and set(KINDS[0]) <= set(found.beside)
 
 
 def test_they_pull_as_anchors_do(learner: Learner, example: Build) -> None:

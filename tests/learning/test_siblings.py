@@ -16,7 +16,7 @@ from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
 from continualcode.plugins.trainers.anchors import ANCHORS, weighed
 from continualcode.plugins.trainers.sdpo import Sdpo
-from continualcode.plugins.trainers.siblings import about, ranked
+from continualcode.plugins.trainers.siblings import Ranked, about, ranked
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS
 
 WRITE = Call(tool="write", arguments={"path": "generated/a.py", "content": "x"})
@@ -58,8 +58,13 @@ def likeness(kind: int, *nearest: float, others: float = 0.0) -> list[float]:
     ]
 
 
+def ranks(likeness: Sequence[float], most: int = 20, close: bool = False) -> Ranked:
+    """Where nothing was said, so that the prompt is all there is."""
+    return ranked(likeness, likeness, most, close)
+
+
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
-    found = ranked(likeness(3, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05), most=20, close=False)
+    found = ranks(likeness(3, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
     first = KINDS[3]
     assert found.siblings == (first[1], first[2], first[0], first[3])
     assert found.near == first[4:]
@@ -71,25 +76,43 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     alike = likeness(3, 0.6, 0.5)
     alone = SITUATIONS.index(KINDS[5][0])
     alike[alone] = 0.8
-    found = ranked(alike, most=20, close=False)
+    found = ranks(alike)
     assert found.siblings == KINDS[3][:2]
     assert found.beside[0] == SITUATIONS[alone]
 
 
 def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
-    found = ranked(likeness(0, 0.9, 0.8, 0.6), most=20, close=True)
+    found = ranks(likeness(0, 0.9, 0.8, 0.6), close=True)
     assert found.siblings == KINDS[0][:2]
     assert KINDS[0][2] in found.near
 
 
 def test_there_are_no_more_siblings_than_asked_for() -> None:
-    found = ranked(likeness(0, *[0.9] * 6), most=4, close=False)
+    found = ranks(likeness(0, *[0.9] * 6), most=4)
     assert found.siblings == KINDS[0][:4]
     assert set(KINDS[0][4:]) <= set(found.near)
 
 
 def test_nothing_is_like_a_prompt_that_has_nothing_in_common_with_any() -> None:
-    assert ranked([-0.2] * len(SITUATIONS), most=5, close=False).siblings == ()
+    assert ranks([-0.2] * len(SITUATIONS)).siblings == ()
+
+
+def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> None:
+    """Else "don't use rm" is taught on commits, as requests to delete are nowhere among the situations."""
+    alike = [0.0] * len(SITUATIONS)
+    for kind, likeness in ((0, 0.6), (1, 0.57)):
+        for one in KINDS[kind]:
+            alike[SITUATIONS.index(one)] = likeness
+    found = ranks(alike, close=True)
+    assert found.siblings == found.near == ()
+    assert set(found.others) == set(SITUATIONS) and set(KINDS[0]) <= set(found.beside)
+
+
+def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
+    """ "Never deploy" is nearest to things to run, and about none of them."""
+    alike = likeness(3, 0.58, 0.55)
+    assert ranks(alike).siblings == ()
+    assert ranked(alike, likeness(3, 0.62, 0.55), 8, close=False).siblings == KINDS[3][:2]
 
 
 def test_no_situation_is_there_twice_and_no_probe_is_an_anchor() -> None:
