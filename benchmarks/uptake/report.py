@@ -26,7 +26,6 @@ from continualcode.core.evaluation.measure import ControlFigures
 
 BROKEN = 0.1
 """Base recurrence from which on a rule counts."""
-GROUPS = ("unrelated", "opposite")
 Line = dict[str, Any]
 
 
@@ -48,6 +47,7 @@ class Results:
         none = [one for one in self.lines if one["arm"] == "none"]
         self.base = {one["rule"]: one for one in none}
         self.controls = next((one["controls"] for one in none if one["controls"]), None)
+        self.groups = list(dict.fromkeys(one["group"] for one in self.controls or ()))
         if not none:
             sys.exit("no line of the arm `none` is there: reductions are of the base model's recurrence")
         self.rules = [rule for rule, one in self.base.items() if one["violates"] >= BROKEN]
@@ -138,14 +138,15 @@ def summary(found: Results) -> str:
         if taught:
             mean = {name: fmean(one["cost"][name] for one in lines) for name in lines[0]["cost"]}
             cost = [f"{mean['tokens']:.0f}", f"{mean['flops'] / 1e12:.1f}", f"{mean['seconds']:.0f}"]
-        stays = [found.stays(lines, group) for group in GROUPS]
+        stays = [found.stays(lines, group) for group in found.groups]
         kept = [", ".join(f"{figure:.2f}" for figure in s) if s else "" for s in stays]
         reduced = f"{median(values):.0%} [{low:.0%} {high:.0%}]"
         return [arm, str(len(values)), reduced, f"{fmean(obeyed):.2f}", *kept, stood, *cost]
 
-    head = "arm;rules;median reduction;obeyed;unrelated: same tool, shared, calls, same call;opposite"
+    head = "arm;rules;median reduction;obeyed"
+    stays = ";".join(f"{group}: same tool, shared, calls, same call" for group in found.groups)
     cost = "updates that stood;tokens an update;TFLOP;seconds"
-    return table(f"{head};{cost}".split(";"), (row(arm) for arm in found.arms("one")))
+    return table(f"{head};{stays};{cost}".split(";"), (row(arm) for arm in found.arms("one")))
 
 
 class Point(NamedTuple):

@@ -19,8 +19,7 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.eventlog import unpack_u32
 from continualcode.plugins.trainers.in_question import grammar_of
-from continualcode.plugins.trainers.siblings import messages
-from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation
+from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation, messages
 
 ANCHORS = SITUATIONS
 """Held on to, where no correction is about them."""

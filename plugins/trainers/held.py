@@ -2,19 +2,20 @@
 
 "Don't use rm, move it into trash/" is about one of the many things that go through `bash`. Learned alone it
 changed them all: a 0.5B model asked for the date, or to commit, called `mv trash/…` then, and what anchors
-hold, the choice of tool, was as it had been (docs/learning.md). So on the requests that are next to the
-corrected one, and are not about the same thing, the call's beginning is held to the base model: up to where
-the demonstration parts from what was rejected. As a distribution is held, any token will do there.
+hold, the choice of tool, was as it had been (docs/learning.md). So on the nearest requests that take the tool
+and are about something else the beginning of its call is held to the base model: up to where the
+demonstration parts from what was rejected. As distributions are held, any token will do there.
 """
 
 from collections.abc import Sequence
 
 import msgspec
 
-from continualcode.core.data import Example, Message
+from continualcode.core.data import Example
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.corrected import parting
+from continualcode.plugins.trainers.situations import Situation, messages, taking
 
 HELD = 12
 """On how many requests."""
@@ -24,20 +25,17 @@ LONGEST = 24
 
 
 def held(
-    row: Example,
-    turn: SampledTurn,
-    prompts: Sequence[Sequence[Message]],
-    policy: Policy,
-    weight: float,
+    row: Example, turn: SampledTurn, others: Sequence[Situation], policy: Policy, weight: float
 ) -> list[Example]:
-    """A row for each of the first `HELD` of `prompts`, the nearest first; they weigh `weight` together.
+    """The rows; they weigh `weight` together.
 
-    row: the demonstration of a correction that is about one tool's arguments.
+    row: the demonstration of a correction that is about how the rejected call's tool is called. others:
+    situations that it is not about, the nearest first.
     """
     place = parting(row.completion_ids, turn.completion_ids)
-    if place is None or not weight:
+    if turn.call is None or place is None or not weight:
         return []
-    asked = [policy.render(messages, turn.tools) for messages in prompts[:HELD]]
+    asked = [policy.render(messages(turn, one), turn.tools) for one in taking(turn.call.tool, others)[:HELD]]
     return [
         msgspec.structs.replace(
             row,

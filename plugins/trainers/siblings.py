@@ -9,12 +9,14 @@ much which are like the correction's own words (`optional.Discerning`), and they
                is a call of the same tool as on the corrected prompt
     near       what is left of that kind: the correction may be about them or not, so nothing is learned or
                held there, now and later
-    beside     the nearest of the others: nothing is held there while this correction is learned, as that
-               would hold the siblings too. Later it is, else a dozen corrections leave nothing to hold
+    beside     the nearest of the others: the choice of tool is not held there while this correction is
+               learned, as that would hold the siblings too. Later it is, else a dozen corrections leave
+               nothing to hold. How the tool is called is held (`held`), where that is what is corrected
     the rest   what anchors hold on to
 
 On 78 prompts of thirteen rules the kind was the rule's on 76; of single situations, the nearest to the prompt
-alone, three of four were (docs/learning.md).
+alone, three of four were (docs/learning.md). Not every request is of a known kind: where the next kind is
+about as near (`CLEAR`), or the prompt like none of it (`ENOUGH`), there are no siblings, and nothing near.
 
 A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
@@ -27,14 +29,14 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from continualcode.core.data import Call, Example, Message, Part
+from continualcode.core.data import Example, Message, Part
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.held import held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
-from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation
+from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 LEAST, CLOSE = 0.2, 0.85
@@ -103,16 +105,6 @@ def _nearness(kind: Sequence[Situation], alike: Mapping[Situation, float]) -> fl
     return fmean(sorted((alike[one] for one in kind), reverse=True)[:NEAREST])
 
 
-def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
-    """A situation in the session's own system message."""
-    system = [message for message in turn.messages[:1] if message.role == "system"]
-    asked = [*system, Message(role="user", text=situation.text)]
-    if situation.path:
-        call = Call(tool="read", arguments={"path": situation.path})
-        asked += [Message(role="assistant", call=call), Message(role="tool", text=_shown(situation))]
-    return tuple(asked)
-
-
 def siblings(
     row: Example,
     correction: CorrectionGiven,
@@ -149,7 +141,7 @@ def siblings(
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     if one_tool:
-        rows += held(row, turn, [messages(turn, one) for one in found.others], policy, stays)
+        rows += held(row, turn, found.others, policy, stays)
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
 
@@ -252,10 +244,3 @@ def _file(one: Situation) -> str:
     """The file that a situation is about; empty: none."""
     named = re.search(r"[\w/-]*\w\.\w+", one.text)
     return one.path or (named[0] if named else "")
-
-
-def _shown(one: Situation) -> str:
-    """A file as the tool `read` shows it."""
-    lines = one.content.splitlines()
-    numbered = "\n".join(f"{number:4}| {line}" for number, line in enumerate(lines, 1))
-    return f"{one.path} ({len(lines)} lines):\n{numbered}"

@@ -5,7 +5,11 @@ itself says which is like the corrected one (`siblings`): there the correction i
 that are unlike it the base model's choice is held on to (`anchors`).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from continualcode.core.data import Call, Message
+from continualcode.core.transcript import SampledTurn
 
 
 class Situation(NamedTuple):
@@ -171,3 +175,33 @@ PROBES = tuple(
     )
 )
 """Only looked at: nothing is learned on them, and no anchor holds them."""
+
+TAKES = (
+    *(("edit", "edit_lines", "write"), ("edit", "edit_lines", "write"), ("read", "grep"), ("bash",)),
+    *(("grep",), ("glob",), ("bash",), ("bash",), ("write",), ("write",), ("write",), ("read",)),
+    *(("bash",), ("reply",)),
+)
+"""The tools that requests of each of `KINDS` are for."""
+
+
+def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
+    """Those of `among` that are for a tool; all of them where nothing is known of it."""
+    kinds = [kind for kind, tools in zip(KINDS, TAKES, strict=True) if tool in tools]
+    return [one for one in among if not kinds or any(one in kind for kind in kinds)]
+
+
+def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
+    """A situation in the session's own system message."""
+    system = [message for message in turn.messages[:1] if message.role == "system"]
+    asked = [*system, Message(role="user", text=situation.text)]
+    if situation.path:
+        call = Call(tool="read", arguments={"path": situation.path})
+        asked += [Message(role="assistant", call=call), Message(role="tool", text=_shown(situation))]
+    return tuple(asked)
+
+
+def _shown(one: Situation) -> str:
+    """A file as the tool `read` shows it."""
+    lines = one.content.splitlines()
+    numbered = "\n".join(f"{number:4}| {line}" for number, line in enumerate(lines, 1))
+    return f"{one.path} ({len(lines)} lines):\n{numbered}"

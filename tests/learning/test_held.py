@@ -19,7 +19,7 @@ from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.trainers.held import HELD, LONGEST
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.siblings import about
-from continualcode.plugins.trainers.situations import KINDS
+from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, TAKES, taking
 
 Build = Callable[..., Example]
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
@@ -33,11 +33,22 @@ class Discerning(ScriptedPolicy):
         return [float(number < len(KINDS[0])) for number in range(len(others))]
 
 
+SHOWN = {
+    "Files go into src/.": Call(tool="write", arguments={"path": "src/a.py", "content": "x"}),
+    "Use edit_lines.": Call(tool="edit_lines", arguments={"path": "a.py"}),
+}
+"""What the teacher does when it reads these words."""
+
+
 def taught(folder: Path, words: str, **trainer: float) -> Session:
     """A session in which a call of `write` was denied with `words`, and learned from."""
-    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo", **trainer})
+    config = Config(
+        model={"name": "test:policy"}, trainer={"name": "sdpo", "demonstration_tokens": 64, **trainer}
+    )
     ui = ScriptedUI(["make a.py"], [Answer(verdict="deny", reason=words)])
-    session = open_scripted(folder, ui=ui, policy=Discerning([WRITE]), config=config)
+    policy = Discerning([WRITE])
+    policy.shows = policy.format_call(SHOWN[words])
+    session = open_scripted(folder, ui=ui, policy=policy, config=config)
     engine.run(session)
     return session
 
@@ -48,31 +59,37 @@ def rows(session: Session) -> tuple[Example, ...]:
     return plan_of(started[0], session.transcript).examples
 
 
-def test_calls_of_the_tool_in_question_are_held_next_to_what_the_correction_is_about(tmp_path: Path) -> None:
+def begins(found: tuple[Example, ...]) -> set[str]:
+    """How the calls begin that are held."""
+    return {bytes(row.completion_ids).decode() for row in found if row.part == "held"}
+
+
+def test_calls_of_the_tool_in_question_are_held_up_to_where_they_part(tmp_path: Path) -> None:
     found = rows(taught(tmp_path / "w", "Files go into src/."))
     held = [row for row in found if row.part == "held"]
-    assert len(held) == HELD and sum(row.weight for row in held) == pytest.approx(3.0)
-    learned = {row.prompt_ids for row in found if row.part in ("demonstration", "sibling", "near")}
-    assert not learned & {row.prompt_ids for row in held}
+    assert sum(row.weight for row in held) == pytest.approx(3.0)
+    whole = '{"name": "write", "arguments": {"path": "s'
+    assert begins(found) == {whole[:LONGEST]}
     assert all(row.prompt_ids == row.teacher_ids and row.guidance == 1.0 for row in held)
 
 
-def test_up_to_where_the_demonstration_parts_from_what_was_rejected(tmp_path: Path) -> None:
-    session = taught(tmp_path / "w", "Files go into src/.")
-    found = rows(session)
-    rejected = session.transcript.sampled(found[0].sample).completion_ids
-    shown = found[0].completion_ids
-    for row in found:
-        if row.part == "held":
-            count = len(row.completion_ids)
-            assert row.completion_ids == shown[:count] and row.grammar == found[0].grammar
-            assert shown[: count - 1] == rejected[: count - 1]
-            assert count == LONGEST or shown[count - 1 : count] != rejected[count - 1 : count]
+def test_on_the_nearest_requests_that_take_it_and_are_about_something_else(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "w", "Files go into src/."))
+    held = [bytes(row.prompt_ids).decode() for row in found if row.part == "held"]
+    usual = taking("write", SITUATIONS)
+    assert len(held) == HELD
+    assert all(any(one.text in prompt for one in usual) for prompt in held)
+    assert not any(one.text in prompt for one in KINDS[0] for prompt in held), "what it may be about"
 
 
-def test_none_are_where_another_tool_is_asked_for_or_nothing_is_held(tmp_path: Path) -> None:
-    assert not any(row.part == "held" for row in rows(taught(tmp_path / "a", "Use bash.")))
-    assert not any(row.part == "held" for row in rows(taught(tmp_path / "b", "Not there.", anchors=0.0)))
+def test_none_are_where_another_tool_is_asked_for_or_nothing_is_held_on_to(tmp_path: Path) -> None:
+    assert not begins(rows(taught(tmp_path / "a", "Use edit_lines.")))
+    assert not begins(rows(taught(tmp_path / "b", "Files go into src/.", anchors=0.0)))
+
+
+def test_of_a_tool_that_no_known_request_takes_all_are_as_good() -> None:
+    assert taking("deploy", SITUATIONS) == list(SITUATIONS)
+    assert {one for tools in TAKES for one in tools} >= {"bash", "reply"} and len(TAKES) == len(KINDS)
 
 
 def test_they_are_no_ones_lesson(tmp_path: Path) -> None:
