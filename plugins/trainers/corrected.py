@@ -65,16 +65,16 @@ def _demonstration(
     if forced:  # the model does not do what it reads, but the words say which tool it is to call
         grammar = grammar_of(keeping(wanted, turn, correction), turn, policy)
         instead = shown(grammar)
-    elif len(asked) == 1 and len(instead) == most and parting(instead, sample.completion_ids) is None:
+    elif len(asked) == 1 and len(instead) == most and _parting(instead, sample) is None:
         # Nothing is said of another tool: it may part from what was rejected later on.
         instead = shown(grammar, max(most, len(sample.completion_ids)))
-    parts = parting(instead, sample.completion_ids)
+    parting = _parting(instead, sample)
     among_all = forced or _among_all(grammar, turn, correction, settings)
     return msgspec.structs.replace(
         sample,
         part="demonstration",
-        completion_ids=instead[: (parts or 0) + most],
-        weight=0.0 if parts is None or (wanted and not forced) else 1.0,
+        completion_ids=instead[: (parting or 0) + most],
+        weight=0.0 if parting is None or (wanted and not forced) else 1.0,
         sampled_logprobs=(),
         grammar=grammar,
         guidance=1.0 if imitated else settings.guidance,
@@ -84,9 +84,9 @@ def _demonstration(
     )
 
 
-def parting(instead: Sequence[int], rejected: Sequence[int]) -> int | None:
+def _parting(instead: Sequence[int], rejected: Example) -> int | None:
     """The first token of `instead` that is another than the rejected one's; None: there is none."""
-    pairs = enumerate(zip_longest(instead, rejected[: len(instead)]))
+    pairs = enumerate(zip_longest(instead, rejected.completion_ids[: len(instead)]))
     return next((place for place, (one, other) in pairs if one != other), None)
 
 

@@ -12,7 +12,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from continualcode.core.data import IDLE, Example
+from continualcode.core.data import Example
+
+LESSONS = ("sample", "demonstration", "sibling")
+"""The kinds of a correction's own rows that are learned, and rehearsed."""
 
 SIBLINGS = 2
 """How many siblings of a correction are rehearsed with it."""
@@ -43,13 +46,12 @@ def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], sha
 
 def _learned(rows: Iterable[Example]) -> set[tuple[int, ...]]:
     """The prompts on which something is learned."""
-    return {row.prompt_ids for row in rows if row.part not in (*IDLE, "held") and row.weight}
+    return {row.prompt_ids for row in rows if row.part in LESSONS and row.weight}
 
 
 def _again(rows: Sequence[Example], said: Collection[tuple[int, ...]]) -> list[Example]:
     """What is rehearsed of a correction's own rows; nothing of prompts about which more was `said` later."""
-    left = [row for row in rows if row.part not in (*IDLE, "held", "attempt") and row.weight]
-    left = [row for row in left if row.prompt_ids not in said]
+    left = [row for row in rows if row.part in LESSONS and row.weight and row.prompt_ids not in said]
     learned = [row for row in left if row.part != "sibling"]
     kept = [*learned, *[row for row in left if row.part == "sibling"][:SIBLINGS]]
     return [row if row.part == "sample" else msgspec.structs.replace(row, part="rehearsed") for row in kept]
