@@ -4,7 +4,7 @@
     python benchmarks/uptake/trl_arm.py OUT.jsonl --rules list-with-glob [--feedback]
 
 Eight rollouts of the prompt, each worth 1 if its call follows the rule and else 0; one that does is what the
-teacher is shown, as TRL's trainer has it; one step on all weights at 1e-6. With `--feedback` (the arm
+teacher is shown, as TRL's trainer has it; one step on all weights at 5e-5. With `--feedback` (the arm
 `trl-feedback`) the teacher reads the user's words too, which is off by default. What is not TRL's default is
 what the machine asks for: float32 for bf16, no evaluation, and prompts that are not cut at 512 tokens.
 
