@@ -194,10 +194,10 @@ def _controls_in_words(found: Comparison) -> list[str]:
         changed = [(one, other) for one, other in pairs if one.begins != other.begins]
         same = share([one.likeliest == other.likeliest for one, other in pairs])
         shared = fmean(overlap(one.tools, other.tools) for one, other in pairs)
-        calls = len(pairs) - len(changed)
         lines += [
             f"{name}: the same tool in {same.mean:.0%} [{same.low:.0%} {same.high:.0%}] of {same.n}; "
-            f"distributions share {shared:.0%}; {valid:.1%} are calls of a tool; {calls} begin as before"
+            f"distributions share {shared:.0%}; {valid:.1%} are calls of a tool; "
+            f"the call begins as it did in {len(pairs) - len(changed)}"
         ]
         lines += [f"  {one.prompt[:60]}: {_moved(one, other)}" for one, other in changed]
     return lines

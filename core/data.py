@@ -239,6 +239,9 @@ Part: TypeAlias = Literal[
 ]
 """What a row of an update is for; see `Example`."""
 
+LESSONS: tuple[Part, ...] = ("sample", "demonstration", "sibling")
+"""Rows of a correction's own that it is learned on, and later rehearsed on."""
+
 IDLE: tuple[Part, ...] = ("near", "beside")
 """Rows that are there to say what an update was not to touch: nothing is learned on them."""
 

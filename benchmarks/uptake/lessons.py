@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from continualcode.core import engine
+from continualcode.core.data import Call
 from continualcode.core.evaluation.cases import Case, CaseRule
 from continualcode.core.evaluation.teach import Lesson, teach
 from continualcode.core.events import ContextBuilt, CorrectionGiven, DecisionMade
 from continualcode.core.operator import Predicate
 from continualcode.core.session import Session
+from continualcode.core.workspace import Workspace
 
 RETRIES = 24
 """How many calls are drawn for one that follows the rule."""
@@ -39,18 +41,24 @@ def teach_with_retry(session: Session, rule: CaseRule, case: Case) -> Lesson:
     return msgspec.structs.replace(lesson, outcome=kind, why=getattr(outcome, "why", ""))
 
 
+def follows(rule: CaseRule, call: Call | None, workspace: Workspace) -> bool:
+    """Whether it is a call that the rule does not forbid and, where it says what it wants, wants."""
+    if call is None or rule.violates.holds(call, workspace):
+        return False
+    return (rule.obeys or Predicate()).holds(call, workspace)
+
+
 def _approve(session: Session, rule: CaseRule) -> None:
     denied = session.transcript.pending()[-1]
     after = tuple(session.transcript.messages)
-    wanted = rule.obeys or Predicate()
     for attempt in range(RETRIES):
         if attempt:
             session.append(ContextBuilt(messages=after))
             warmer = msgspec.structs.replace(session.config.sampling, temperature=1.0)
             session.config = msgspec.structs.replace(session.config, sampling=warmer)
         proposed = engine.propose(session, engine.sample(session))
-        call, workspace = proposed.call, session.workspace
-        if call is None or rule.violates.holds(call, workspace) or not wanted.holds(call, workspace):
+        call = proposed.call
+        if not follows(rule, call, session.workspace):
             continue
         by = f"script:{rule.name}"
         session.append(DecisionMade(call_id=proposed.id, verdict="allow", by=by), cause=proposed.id)

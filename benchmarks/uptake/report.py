@@ -30,8 +30,10 @@ Line = dict[str, Any]
 
 
 class Stays(NamedTuple):
-    """Of controls, next to the base model's: same likeliest tool, shared probability, calls at all; the same
-    beginning of a call, NaN where older lines do not say."""
+    """Of controls, next to the base model's: same likeliest tool, shared probability, calls at all.
+
+    begins: the likeliest call begins as it did; NaN where older lines do not say.
+    """
 
     same: float
     shared: float

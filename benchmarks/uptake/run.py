@@ -41,12 +41,10 @@ from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI
 
 HERE = Path(__file__).parent
-UNTAUGHT = ("none", "context", "trl", "trl-feedback")
+UNTAUGHT = ("none", "context")
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
     "context": (),
-    "trl": (),
-    "trl-feedback": (),
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),

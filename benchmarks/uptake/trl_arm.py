@@ -22,13 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from run import HERE, PLUGINS, Bench, opened  # beside this file
+from lessons import follows  # beside this file
+from run import ARMS, HERE, PLUGINS, Bench, opened
 
 from continualcode.core.data import Sample
 from continualcode.core.evaluation.cases import CaseRule, load_cases
 from continualcode.core.evaluation.measure import Settings
 from continualcode.core.evaluation.teach import stage
-from continualcode.core.operator import Predicate
 from continualcode.core.session import Session
 from continualcode.plugins.models.local import store
 
@@ -69,9 +69,7 @@ class Reward:
         text = "".join(policy.pieces(ids)).replace("<|im_end|>", "").replace("<|endoftext|>", "")
         sample = Sample(token_ids=ids, logprobs=(0.0,) * len(ids), text=text, stop="end")
         call = policy.parse(sample, tools).call
-        if call is None or self._rule.violates.holds(call, self._session.workspace):
-            return 0.0
-        return float((self._rule.obeys or Predicate()).holds(call, self._session.workspace))
+        return float(follows(self._rule, call, self._session.workspace))
 
 
 def trained(source: Path, target: Path, messages: list[dict[str, str]], words: str, reward: Reward) -> Any:
@@ -121,6 +119,7 @@ def main() -> None:
     given = parser.parse_args()
     cases, arm = load_cases(HERE / "rules.toml"), "trl-feedback" if given.feedback else "trl"
     PLUGINS.clear()
+    ARMS[arm] = ()
     for rule in cases.named(given.rules.split(",")):
         with tempfile.TemporaryDirectory(dir=given.out.parent) as scratch:
             folder, target = Path(scratch) / "workspace", Path(scratch) / "model"
@@ -133,7 +132,7 @@ def main() -> None:
             session.close("measured")
             print(rule.name, arm, "rewards", reward.given, cost, flush=True)
             bench = Bench(given.out, cases, Settings(given.draws, given.max_tokens), str(target), 0)
-            bench.one(arm, rule, 1, rewards=reward.given, spent=cost)
+            bench.one(arm, rule, 0, rewards=reward.given, spent=cost)
 
 
 if __name__ == "__main__":

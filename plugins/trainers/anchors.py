@@ -18,7 +18,7 @@ from continualcode.core.data import Call, Example, Part
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.eventlog import unpack_u32
-from continualcode.plugins.trainers.in_question import grammar_of
+from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation, messages
 
 ANCHORS = SITUATIONS
@@ -80,10 +80,7 @@ def _begun(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
     most = 2 * NAMED  # some tokenizers spell `<tool_call>` in five tokens
     call = policy.demonstrate(ids, ids, grammar, teacher="base", guidance=1.0, max_tokens=most).token_ids
     name = turn.tools[0].name
-    before = policy.format_call(Call(tool=name, arguments={})).index(name)
-    pieces = policy.pieces(call)
-    count = next((n for n in range(1, len(call) + 1) if len("".join(pieces[:n])) > before), 0)
-    return tuple(call[:count])
+    return through(call, policy.format_call(Call(tool=name, arguments={})).index(name), policy)
 
 
 def weighed(

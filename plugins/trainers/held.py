@@ -15,6 +15,7 @@ import msgspec
 from continualcode.core.data import Call, Example, ToolSpec
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
+from continualcode.plugins.trainers.in_question import through
 from continualcode.plugins.trainers.situations import Situation, messages, taking
 
 HELD = 12
@@ -22,18 +23,22 @@ HELD = 12
 
 
 def held(
-    row: Example, turn: SampledTurn, others: Sequence[Situation], policy: Policy, weight: float
+    row: Example,
+    tool: ToolSpec,
+    turn: SampledTurn,
+    outside: Sequence[Situation],
+    policy: Policy,
+    weight: float,
 ) -> list[Example]:
     """The rows; they weigh `weight` together.
 
-    row: the demonstration of a correction that is about how the rejected call's tool is called. others:
-    situations that it is not about, the nearest first.
+    row: the demonstration of a correction that is about how `tool` is called. outside: situations that it is
+    not about, the nearest first.
     """
-    tool = next((each for each in turn.tools if turn.call and each.name == turn.call.tool), None)
-    begun = _begun(tool, row.completion_ids, policy) if tool and weight else ()
-    if tool is None or not begun:
+    begun = _begun(row.completion_ids, tool, policy)
+    if not begun or not weight:
         return []
-    asked = [policy.render(messages(turn, one), turn.tools) for one in taking(tool.name, others)[:HELD]]
+    asked = [policy.render(messages(turn, one), turn.tools) for one in taking(tool.name, outside)[:HELD]]
     return [
         msgspec.structs.replace(
             row,
@@ -49,12 +54,11 @@ def held(
     ]
 
 
-def _begun(tool: ToolSpec, ids: Sequence[int], policy: Policy) -> tuple[int, ...]:
+def _begun(ids: Sequence[int], tool: ToolSpec, policy: Policy) -> tuple[int, ...]:
     """A call of `tool` up to the first token of its first argument; empty where it does not come to that."""
     first = next(iter(tool.parameters.get("properties", {})), None)
     if first is None:
         return ()
-    call, pieces = policy.format_call(Call(tool=tool.name, arguments={first: "?"})), policy.pieces(ids)
-    before = call[: call.rindex("?")]
-    count = next((n for n in range(1, len(ids) + 1) if len("".join(pieces[:n])) > len(before)), 0)
-    return tuple(ids[:count]) if count and "".join(pieces[:count]).startswith(before) else ()
+    before, _, _ = policy.format_call(Call(tool=tool.name, arguments={first: "?"})).rpartition("?")
+    begun = through(ids, len(before), policy)
+    return begun if "".join(policy.pieces(begun)).startswith(before) else ()

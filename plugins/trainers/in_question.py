@@ -63,6 +63,12 @@ def called(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
     return next((t for t, call in begins.items() if text.startswith(call[: call.index(t) + len(t) + 1])), "")
 
 
+def through(ids: Sequence[int], place: int, policy: Policy) -> tuple[int, ...]:
+    """The first tokens of a text, up to the one with its character number `place`; none if it is shorter."""
+    pieces = policy.pieces(ids)
+    return tuple(ids[: next((n for n in range(1, len(ids) + 1) if len("".join(pieces[:n])) > place), 0)])
+
+
 def keeping(
     tools: tuple[ToolSpec, ...], turn: SampledTurn, correction: CorrectionGiven
 ) -> tuple[ToolSpec, ...]:

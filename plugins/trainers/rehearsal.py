@@ -12,10 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from continualcode.core.data import Example
-
-LESSONS = ("sample", "demonstration", "sibling")
-"""The kinds of a correction's own rows that are learned, and rehearsed."""
+from continualcode.core.data import LESSONS, Example
 
 SIBLINGS = 2
 """How many siblings of a correction are rehearsed with it."""

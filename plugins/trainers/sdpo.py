@@ -41,6 +41,7 @@ import msgspec
 from continualcode import hookimpl
 from continualcode.core.config import options as checked
 from continualcode.core.data import (
+    LESSONS,
     Capability,
     Example,
     StepReport,
@@ -114,9 +115,7 @@ class Sdpo:
             examples += rows
             if discerning is not None and rows[-1].part == "demonstration" and rows[-1].weight:
                 turn = transcript.sampled(correction.sample)
-                examples += siblings(
-                    rows[-1], correction, turn, policy, settings.siblings, settings.anchors, told
-                )
+                examples += siblings(rows[-1], correction, turn, policy, settings, told)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
         stays: list[Example] = []
@@ -222,7 +221,7 @@ class Sdpo:
 
 def _teaches(rows: Iterable[Example]) -> bool:
     """Whether any row of a new correction weighs something."""
-    return any(row.correction and row.part not in ("rehearsed", "held") and row.weight for row in rows)
+    return any(row.part in (*LESSONS, "attempt") and row.weight for row in rows)
 
 
 def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int], None]:

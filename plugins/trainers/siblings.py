@@ -36,6 +36,7 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.held import held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
+from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
@@ -67,12 +68,12 @@ PORTIONS = 8
 
 
 class Ranked(NamedTuple):
-    """Situations by what they are to a corrected prompt, the nearest first."""
+    """Situations by what they are to a corrected prompt, the nearest first. outside: all not of its kind."""
 
     siblings: tuple[Situation, ...]
     near: tuple[Situation, ...]
     beside: tuple[Situation, ...]
-    others: tuple[Situation, ...]
+    outside: tuple[Situation, ...]
 
 
 def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, close: bool) -> Ranked:
@@ -110,25 +111,23 @@ def siblings(
     correction: CorrectionGiven,
     turn: SampledTurn,
     policy: Policy,
-    most: int,
-    stays: float,
+    settings: SdpoSettings,
     told: Callable[[int], None],
 ) -> list[Example]:
     """The rows beside `row`, the demonstration on the corrected prompt: siblings, and what is near.
 
-    most: siblings at most. stays: what rows of the kind `held` weigh, all of them together.
-    `told(done)`, of `PORTIONS` + `most`, is called where this can be stopped.
+    `told(done)`, of `PORTIONS` + `settings.siblings`, is called where this can be stopped.
     """
+    most, asked = settings.siblings, tools_in_question(turn, correction)
     among = (*SITUATIONS, *PROBES)
     prompts = [policy.render(messages(turn, one), turn.tools) for one in among]
     likeness, to_prompt = _likeness(row, correction, turn, prompts, policy, told)
     probed = _probes_near(likeness)
-    one_tool = len(tools_in_question(turn, correction)) == 1
-    found = ranked(likeness[: len(SITUATIONS)], to_prompt[: len(SITUATIONS)], most, close=one_tool)
+    found = ranked(likeness[: len(SITUATIONS)], to_prompt[: len(SITUATIONS)], most, close=len(asked) == 1)
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
-        found = Ranked(tuple(moved)[:most], near, found.beside, found.others)
+        found = Ranked(tuple(moved)[:most], near, found.beside, found.outside)
     name = called(row.completion_ids, turn, policy)
     rows: list[Example] = []
     passed: list[Situation] = []
@@ -140,8 +139,8 @@ def siblings(
         else:
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
-    if one_tool:
-        rows += held(row, turn, found.others, policy, stays)
+    if len(asked) == 1:
+        rows += held(row, asked[0], turn, found.outside, policy, settings.anchors)
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
 

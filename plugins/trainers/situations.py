@@ -20,128 +20,172 @@ class Situation(NamedTuple):
     content: str = ""
 
 
-KINDS: tuple[tuple[Situation, ...], ...] = (
-    (  # Changes to a file that was read
-        Situation(
-            "Change the colour in theme.css from red to blue.", "theme.css", "body {\n  color: red;\n}\n"
+REQUESTS: tuple[tuple[tuple[str, ...], tuple[Situation, ...]], ...] = (
+    (
+        ("edit", "edit_lines", "write"),
+        (  # Changes to a file that was read
+            Situation(
+                "Change the colour in theme.css from red to blue.", "theme.css", "body {\n  color: red;\n}\n"
+            ),
+            Situation(
+                "The retry count in worker.py should be 5. Update it.",
+                "worker.py",
+                "RETRIES = 2\n\n\ndef work():\n    pass\n",
+            ),
+            Situation("Fix the off-by-one error in loop.c.", "loop.c", "int last(int n) {\n  return n;\n}\n"),
+            Situation("In Makefile, use gcc instead of cc.", "Makefile", "all:\n\tcc -o app main.c\n"),
+            Situation(
+                "Make the function isEven in num.ts correct.",
+                "num.ts",
+                "export function isEven(n: number) {\n  return n % 2 === 1;\n}\n",
+            ),
+            Situation(
+                "check_sum.py is red. Repair it.",
+                "check_sum.py",
+                "from sums import add\n\n\ndef check_add():\n    assert add(2, 2) == 4\n",
+            ),
         ),
-        Situation(
-            "The retry count in worker.py should be 5. Update it.",
-            "worker.py",
-            "RETRIES = 2\n\n\ndef work():\n    pass\n",
-        ),
-        Situation("Fix the off-by-one error in loop.c.", "loop.c", "int last(int n) {\n  return n;\n}\n"),
-        Situation("In Makefile, use gcc instead of cc.", "Makefile", "all:\n\tcc -o app main.c\n"),
-        Situation(
-            "Make the function isEven in num.ts correct.",
-            "num.ts",
-            "export function isEven(n: number) {\n  return n % 2 === 1;\n}\n",
-        ),
-        Situation(
-            "check_sum.py is red. Repair it.",
-            "check_sum.py",
-            "from sums import add\n\n\ndef check_add():\n    assert add(2, 2) == 4\n",
+    ),
+    (
+        ("edit", "edit_lines", "write"),
+        (  # Changes to one that was not
+            Situation("Fix the spelling mistake in about.html."),
+            Situation("Set the log level in app.ini to debug."),
+            Situation("Make the function square in maths.go return n times n."),
+            Situation("The constant WIDTH in screen.h should be 80."),
+            Situation("Add a comment to the function parse in reader.py."),
+            Situation("Change the default port in server.ts to 9000."),
+            Situation("Rename the class Dog to Animal in pets.rb."),
         ),
     ),
-    (  # Changes to one that was not
-        Situation("Fix the spelling mistake in about.html."),
-        Situation("Set the log level in app.ini to debug."),
-        Situation("Make the function square in maths.go return n times n."),
-        Situation("The constant WIDTH in screen.h should be 80."),
-        Situation("Add a comment to the function parse in reader.py."),
-        Situation("Change the default port in server.ts to 9000."),
-        Situation("Rename the class Dog to Animal in pets.rb."),
+    (
+        ("read", "grep"),
+        (  # Questions about code
+            Situation("What does the method run in engine.rb do?"),
+            Situation("Which version of Node does package.json ask for?"),
+            Situation("How does cache.py decide what to delete?"),
+            Situation("Is the function max in util.c correct?"),
+            Situation("Explain the script deploy.sh to me."),
+            Situation("What is the default timeout in http.go?"),
+        ),
     ),
-    (  # Questions about code
-        Situation("What does the method run in engine.rb do?"),
-        Situation("Which version of Node does package.json ask for?"),
-        Situation("How does cache.py decide what to delete?"),
-        Situation("Is the function max in util.c correct?"),
-        Situation("Explain the script deploy.sh to me."),
-        Situation("What is the default timeout in http.go?"),
+    (
+        ("bash",),
+        (  # Things to run
+            Situation("Run the unit tests."),
+            Situation("Execute the script report.py."),
+            Situation("Compile the program with cargo."),
+            Situation("Start the development server."),
+            Situation("Check the code style with ruff."),
+            Situation("Use bash to run the tests of the folder unit with jest."),
+            Situation("Run a shell command that starts main.py."),
+        ),
     ),
-    (  # Things to run
-        Situation("Run the unit tests."),
-        Situation("Execute the script report.py."),
-        Situation("Compile the program with cargo."),
-        Situation("Start the development server."),
-        Situation("Check the code style with ruff."),
-        Situation("Use bash to run the tests of the folder unit with jest."),
-        Situation("Run a shell command that starts main.py."),
+    (
+        ("grep",),
+        (  # Searches
+            Situation("Where is the variable token set in auth.go?"),
+            Situation("Which lines of style.css use the colour black?"),
+            Situation("Is the word deprecated anywhere in api.ts?"),
+            Situation("Look for the error 404 in access.log."),
+            Situation("In which file is the class Order defined?"),
+            Situation("Search for the text localhost in all files."),
+        ),
     ),
-    (  # Searches
-        Situation("Where is the variable token set in auth.go?"),
-        Situation("Which lines of style.css use the colour black?"),
-        Situation("Is the word deprecated anywhere in api.ts?"),
-        Situation("Look for the error 404 in access.log."),
-        Situation("In which file is the class Order defined?"),
-        Situation("Search for the text localhost in all files."),
+    (
+        ("glob",),
+        (  # Listings
+            Situation("Which Go files are in this repository?"),
+            Situation("List the images in the folder assets."),
+            Situation("Which files does this project have?"),
+            Situation("Show me the tree of the folder lib."),
+            Situation("Are there any YAML files here?"),
+            Situation("List everything in the folder build."),
+        ),
     ),
-    (  # Listings
-        Situation("Which Go files are in this repository?"),
-        Situation("List the images in the folder assets."),
-        Situation("Which files does this project have?"),
-        Situation("Show me the tree of the folder lib."),
-        Situation("Are there any YAML files here?"),
-        Situation("List everything in the folder build."),
+    (
+        ("bash",),
+        (  # Packages
+            Situation("Use bash to install the package httpx."),
+            Situation("Install lodash from the shell."),
+            Situation("Run a shell command that installs pytest."),
+            Situation("The module yaml is missing. Use bash to install it."),
+            Situation("Use bash to add the dependency serde."),
+        ),
     ),
-    (  # Packages
-        Situation("Use bash to install the package httpx."),
-        Situation("Install lodash from the shell."),
-        Situation("Run a shell command that installs pytest."),
-        Situation("The module yaml is missing. Use bash to install it."),
-        Situation("Use bash to add the dependency serde."),
+    (
+        ("bash",),
+        (  # Version control
+            Situation("Use bash to commit the file login.ts: the button works again."),
+            Situation("Commit all changes with git, in the shell."),
+            Situation("Use bash to create a git branch called feature."),
+            Situation("Use a shell command to push to origin."),
+            Situation("Run git in the shell: show the last commit."),
+        ),
     ),
-    (  # Version control
-        Situation("Use bash to commit the file login.ts: the button works again."),
-        Situation("Commit all changes with git, in the shell."),
-        Situation("Use bash to create a git branch called feature."),
-        Situation("Use a shell command to push to origin."),
-        Situation("Run git in the shell: show the last commit."),
+    (
+        ("write",),
+        (  # New tests
+            Situation("Write a test for the module shapes.py in a new file."),
+            Situation("Create a test file for the function slug in text.js."),
+            Situation("Add unit tests for the class Stack in a new file."),
+            Situation("Make a new file that tests the function parse_date."),
+        ),
     ),
-    (  # New tests
-        Situation("Write a test for the module shapes.py in a new file."),
-        Situation("Create a test file for the function slug in text.js."),
-        Situation("Add unit tests for the class Stack in a new file."),
-        Situation("Make a new file that tests the function parse_date."),
+    (
+        ("write",),
+        (  # New documents
+            Situation("Write a page in Markdown about the configuration."),
+            Situation("Create a document with the release notes."),
+            Situation("Create a guide for contributors in Markdown."),
+            Situation("Put together a tutorial for new users, as a Markdown file."),
+        ),
     ),
-    (  # New documents
-        Situation("Write a page in Markdown about the configuration."),
-        Situation("Create a document with the release notes."),
-        Situation("Create a guide for contributors in Markdown."),
-        Situation("Put together a tutorial for new users, as a Markdown file."),
+    (
+        ("write",),
+        (  # Other new files
+            Situation("Create a file LICENSE with the MIT license."),
+            Situation("Write a new script that counts the words of a text."),
+            Situation("Make a file settings.json with a port in it."),
+            Situation("Create a new HTML page with a heading."),
+            Situation("Write a C program that prints the numbers from 1 to 10."),
+            Situation("Create a shell script that removes temporary files."),
+        ),
     ),
-    (  # Other new files
-        Situation("Create a file LICENSE with the MIT license."),
-        Situation("Write a new script that counts the words of a text."),
-        Situation("Make a file settings.json with a port in it."),
-        Situation("Create a new HTML page with a heading."),
-        Situation("Write a C program that prints the numbers from 1 to 10."),
-        Situation("Create a shell script that removes temporary files."),
+    (
+        ("read",),
+        (  # Files to show
+            Situation("Show me the file utils.py."),
+            Situation("Open setup.cfg and show me its first ten lines."),
+            Situation("What is in requirements.txt?"),
+            Situation("Show me lines 5 to 8 of index.js."),
+            Situation("Tell me what tsconfig.json contains."),
+        ),
     ),
-    (  # Files to show
-        Situation("Show me the file utils.py."),
-        Situation("Open setup.cfg and show me its first ten lines."),
-        Situation("What is in requirements.txt?"),
-        Situation("Show me lines 5 to 8 of index.js."),
-        Situation("Tell me what tsconfig.json contains."),
+    (
+        ("bash",),
+        (  # Shell
+            Situation("Use bash to run `echo ok`."),
+            Situation("Use bash to show the current folder."),
+            Situation("Run the command `whoami` in bash."),
+            Situation("Use bash to count the files here."),
+        ),
     ),
-    (  # Shell
-        Situation("Use bash to run `echo ok`."),
-        Situation("Use bash to show the current folder."),
-        Situation("Run the command `whoami` in bash."),
-        Situation("Use bash to count the files here."),
-    ),
-    (  # Talk
-        Situation("Good morning!"),
-        Situation("What does HTTP stand for?"),
-        Situation("Thanks!"),
-        Situation("How are you?"),
-        Situation("What is two plus two?"),
-        Situation("That looks good."),
+    (
+        ("reply",),
+        (  # Talk
+            Situation("Good morning!"),
+            Situation("What does HTTP stand for?"),
+            Situation("Thanks!"),
+            Situation("How are you?"),
+            Situation("What is two plus two?"),
+            Situation("That looks good."),
+        ),
     ),
 )
-"""Requests of a kind: where a correction on one is about the others as well."""
+"""By kind (a correction on one is about the others as well): the tools they are for, and the requests."""
+
+KINDS = tuple(kind for _, kind in REQUESTS)
 
 SITUATIONS = tuple(one for kind in KINDS for one in kind)
 
@@ -176,17 +220,10 @@ PROBES = tuple(
 )
 """Only looked at: nothing is learned on them, and no anchor holds them."""
 
-TAKES = (
-    *(("edit", "edit_lines", "write"), ("edit", "edit_lines", "write"), ("read", "grep"), ("bash",)),
-    *(("grep",), ("glob",), ("bash",), ("bash",), ("write",), ("write",), ("write",), ("read",)),
-    *(("bash",), ("reply",)),
-)
-"""The tools that requests of each of `KINDS` are for."""
-
 
 def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
     """Those of `among` that are for a tool; all of them where nothing is known of it."""
-    kinds = [kind for kind, tools in zip(KINDS, TAKES, strict=True) if tool in tools]
+    kinds = [kind for tools, kind in REQUESTS if tool in tools]
     return [one for one in among if not kinds or any(one in kind for kind in kinds)]
 
 

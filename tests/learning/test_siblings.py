@@ -105,7 +105,7 @@ def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> Non
             alike[SITUATIONS.index(one)] = likeness
     found = ranks(alike, close=True)
     assert found.siblings == found.near == ()
-    assert set(found.others) == set(SITUATIONS) and set(KINDS[0]) <= set(found.beside)
+    assert set(found.outside) == set(SITUATIONS) and set(KINDS[0]) <= set(found.beside)
 
 
 def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
