@@ -237,6 +237,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=48)
     given = parser.parse_args()
+    for arm in filter(None, (*given.arms.split(","), *given.sequences.split(","))):
+        if arm not in ARMS:
+            parser.error(f"there is no arm {arm!r}; allowed: {', '.join(ARMS)} (TRL's are run by trl_arm.py)")
     PLUGINS.extend(given.plugin)
     cases = load_cases(given.cases)
     rules = cases.rule if given.rules == "all" else cases.named(given.rules.split(","))
