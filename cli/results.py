@@ -10,6 +10,9 @@ from continualcode.core.evaluation.estimates import Estimate, average, estimate,
 from continualcode.core.evaluation.measure import CaseFigures, ControlFigures, Figures
 from continualcode.core.evaluation.teach import Lesson
 
+CELL = len("0.12 [0.12 0.12] → 0.12 [0.12 0.12]") + 2
+"""The width of a column of the table."""
+
 
 class Comparison(Data, frozen=True):
     """Figures on one set of weights or on two; what was taught between them, and the log of that."""
@@ -68,7 +71,7 @@ def as_text(found: Comparison) -> str:
     lines = [f"{heading}; the correction absent, 95% intervals in brackets", ""]
     width = max((len(name) for name in found.before.rules), default=4) + 2
     if found.before.rules:
-        lines += [f"{'rule':{width}}{'mistake':32}{'obeyed':32}n"]
+        lines += [f"{'rule':{width}}{'mistake':{CELL}}{'obeyed':{CELL}}n"]
     rows = {
         name: (figures, found.after.rules[name] if found.after else None)
         for name, figures in found.before.rules.items()
@@ -79,7 +82,7 @@ def as_text(found: Comparison) -> str:
         cells = [
             _change(of(before), of(after) if after is not None else None) for of in (recurrence, obedience)
         ]
-        lines += [f"{name:{width}}{cells[0]:32}{cells[1]:32}{len(before)}"]
+        lines += [f"{name:{width}}{cells[0]:{CELL}}{cells[1]:{CELL}}{len(before)}"]
     undrawn = max((one.undrawn for figures in found.before.rules.values() for one in figures), default=0.0)
     if undrawn > 0.01:
         lines += ["", f"Up to {undrawn:.0%} of a case went to tools too improbable to be drawn from."]
@@ -204,9 +207,9 @@ def _controls_in_words(found: Comparison) -> list[str]:
 
 
 def _moved(one: ControlFigures, other: ControlFigures) -> str:
-    """The tool, before and after; where it is the same, how the calls go on from where they part."""
+    """The tool, before and after; where it is the same, the calls from the brace before they part."""
     if one.likeliest != other.likeliest:
         return f"{one.likeliest} → {other.likeliest}"
-    same = len(os.path.commonprefix([one.begins, other.begins]))
-    word = one.begins.rfind('"', 0, same) + 1  # from where an argument begins
-    return f"{one.likeliest} {one.begins[word:]!r} → {other.begins[word:]!r}"
+    begin = one.begins.rfind("{", 0, len(os.path.commonprefix([one.begins, other.begins]))) + 1
+    before, after = (" ".join(each.begins[begin:].split("}}")[0].split()) for each in (one, other))
+    return f"{one.likeliest} {before} → {after}"

@@ -166,6 +166,7 @@ def test_two_weights_of_one_log_are_compared(cc: Cc) -> None:
 def test_for_a_person_it_is_a_table(cc: Cc) -> None:
     done = cc.eval("--teach", "edit-not-write")
     row = next(line for line in done.stdout.splitlines() if line.startswith("edit-not-write"))
+    assert len(re.split(r"  +", row)) == 4, "columns stand apart"
     assert re.sub(r"\[.*?\]", "", row).split() == "edit-not-write 0.50 → 0.00 0.50 → 1.00 2".split()
     assert "controls (unrelated): the same tool in 100%" in done.stdout
     assert "learned in" in done.stderr and "cc replay --verify" in done.stdout
