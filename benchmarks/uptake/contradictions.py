@@ -7,24 +7,28 @@ the unrelated controls of rules.toml: the share on which the likeliest tool is s
 whether what is said is a call at all. Arms: with the gate and without it, with anchors at their weight and as
 good as none (the gate's probes come with anchors, so theirs is 1e-6 and not 0).
 
-Appends a line a correction to OUT.jsonl, with figures on every `--every`-th, which it prints. An arm that was
-stopped begins again.
+Appends a line a correction to OUT.jsonl, with figures on every `--every`-th, which it prints, and goes on
+where it was stopped, in a fork of the log.
 """
 
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from run import remove  # beside this file
+
 from continualcode.core.config import load
 from continualcode.core.evaluation.cases import CaseRule, Control, load_cases
-from continualcode.core.evaluation.measure import ControlFigures, Ruler, Settings
+from continualcode.core.evaluation.measure import Ruler, Settings
 from continualcode.core.evaluation.teach import teach
 from continualcode.core.operator import Predicate
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
+from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI
 
 ARMS: dict[str, tuple[str, ...]] = {
@@ -51,34 +55,28 @@ def against(wanted: str, other: str, session: Session, like: CaseRule) -> CaseRu
 
 
 def contradict(
-    session: Session, like: CaseRule, controls: tuple[Control, ...], times: int, every: int
-) -> Any:
-    """Give `times` corrections, a line each as it is done; the first line is before any."""
+    session: Session, like: CaseRule, controls: tuple[Control, ...], numbers: range, every: int
+) -> Iterator[dict[str, Any]]:
+    """Give the corrections of these `numbers`, a line each as it is done; number 0 is before any."""
     ruler, (one, other) = Ruler(session, Settings(draws=1)), WISHES
     rules = [against(one, other, session, like), against(other, one, session, like)]
-    before = [ruler.control(control) for control in controls]
-    yield {"number": 0, **retention(before, before)}
-    for number in range(1, times + 1):
-        rule = rules[number % 2]
-        lesson = teach(session, rule, rule.train[number // 2 % len(rule.train)])
-        figures: dict[str, Any] = {}
-        if number % every == 0 or number == times:
-            figures = retention(before, [ruler.control(control) for control in controls])
-        yield {
-            "number": number,
-            "outcome": lesson.outcome,
-            "steps": lesson.steps,
-            "why": lesson.why,
-            **figures,
-        }
+    for number in numbers:
+        line: dict[str, Any] = {"number": number}
+        if number:
+            lesson = teach(session, rules[number % 2], like.train[number // 2 % len(like.train)])
+            line |= {"outcome": lesson.outcome, "steps": lesson.steps, "why": lesson.why}
+        if number % every == 0 or number == numbers[-1]:
+            looks = [ruler.control(control) for control in controls]
+            line |= {
+                "likeliest": [look.likeliest for look in looks],
+                "validity": fmean(look.valid for look in looks),
+            }
+        yield line | {"seq": session.log.next_seq - 1}
 
 
-def retention(before: list[ControlFigures], after: list[ControlFigures]) -> dict[str, float]:
-    """Of unrelated prompts: the same likeliest tool, and a call at all."""
-    return {
-        "agreement": fmean(a.likeliest == b.likeliest for a, b in zip(before, after, strict=True)),
-        "validity": fmean(one.valid for one in after),
-    }
+def agreement(line: dict[str, Any], base: dict[str, Any]) -> float:
+    """The share of unrelated prompts on which the likeliest tool is the base model's."""
+    return fmean(one == other for one, other in zip(line["likeliest"], base["likeliest"], strict=True))
 
 
 def main() -> None:
@@ -96,22 +94,33 @@ def main() -> None:
     (like,) = cases.named(["edit-not-write"])
     logs = given.out.with_suffix("")
     logs.mkdir(exist_ok=True, parents=True)
+    lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     for arm in given.arms.split(","):
-        log = logs / f"contradictions-{arm}.jsonl"
-        log.unlink(missing_ok=True)
+        done = [line for line in lines if line["arm"] == arm]
+        log = logs / f"contradictions-{arm}-from-{done[-1]['number'] if done else 0}.jsonl"
+        remove(log)
+        if done:
+            fork(logs / done[-1]["log"], done[-1]["seq"], log)
         over: dict[str, Any] = {"model": {"name": given.model}} if given.model else {}
         with tempfile.TemporaryDirectory(dir=logs) as folder:
             config = load(project=Path(folder), sets=(*ARMS[arm], *given.sets), over=over)
-            plugins = Plugins(config.plugins)
-            session = open_session(config, plugins, workspace=Path(folder), log=log, ui=ScriptedUI())
-            rejected = 0
-            for line in contradict(session, like, controls, given.times, given.every):
+            session = open_session(
+                config,
+                Plugins(config.plugins),
+                workspace=Path(folder),
+                log=log,
+                ui=ScriptedUI(),
+                resume=bool(done),
+            )
+            left = range(done[-1]["number"] + 1 if done else 0, given.times + 1)
+            for found in contradict(session, like, controls, left, given.every):
+                done.append({"arm": arm, **found, "log": log.name})
                 with given.out.open("a") as file:
-                    file.write(json.dumps({"arm": arm, **line}) + "\n")
-                rejected += line.get("outcome") == "update_rejected"
-                if "agreement" in line:
-                    told = f"agreement {line['agreement']:.2f}, validity {line['validity']:.2f}"
-                    print(f"{arm} after {line['number']}: {told}, {rejected} rejected", flush=True)
+                    file.write(json.dumps(done[-1]) + "\n")
+                if "likeliest" in found:
+                    rejected = sum(line.get("outcome") == "update_rejected" for line in done)
+                    told = f"agreement {agreement(found, done[0]):.2f}, validity {found['validity']:.2f}"
+                    print(f"{arm} after {found['number']}: {told}, {rejected} rejected", flush=True)
             session.close("measured")
 
 
