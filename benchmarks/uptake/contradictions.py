@@ -84,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Contradicts itself; see the docstring.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--model")
+    parser.add_argument("--plugin", action="append", default=[], help="a module to load, such as a model's")
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--every", type=int, default=20)
     parser.add_argument("--arms", default="gate,neither", help=", ".join(ARMS))
@@ -102,6 +103,7 @@ def main() -> None:
         if done:
             fork(logs / done[-1]["log"], done[-1]["seq"], log)
         over: dict[str, Any] = {"model": {"name": given.model}} if given.model else {}
+        over["plugins"] = {"modules": given.plugin}
         with tempfile.TemporaryDirectory(dir=logs) as folder:
             config = load(project=Path(folder), sets=(*ARMS[arm], *given.sets), over=over)
             session = open_session(
