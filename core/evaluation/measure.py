@@ -33,7 +33,7 @@ NEGLIGIBLE = 0.02
 """Tools that are less probable than this are not drawn from."""
 
 
-BEGINNING = 24
+BEGINNING = 32
 """How many tokens of a control's call are looked at: its tool, and how its arguments begin."""
 
 

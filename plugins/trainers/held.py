@@ -3,12 +3,12 @@
 "Don't use rm, move it into trash/" is about one of the many things that go through `bash`. Learned alone it
 changed them all: a 0.5B model asked for the date, or to commit, called `mv trash/…` then, and what anchors
 hold, the choice of tool, was as it had been (docs/learning.md). So on the nearest requests that take the tool
-and are about something else the beginning of its call is held to the base model: up to its first argument's
-first token, where any will do, as distributions are held. Not further: what comes after `pytest` is what
-"use pytest -q" is about, whatever was asked for.
+and are about something else the base model's own call is held, as distributions are, up to the first token of
+its last argument. Not further: what comes after `pytest` is what "use pytest -q" is about, whatever was
+asked for. And not where that token is what was rejected: a file that begins with `print` as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from continualcode.core.data import Call, Example, ToolSpec
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.in_question import through
+from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import Situation, messages, taking
 
 HELD = 12
@@ -28,37 +29,68 @@ def held(
     turn: SampledTurn,
     outside: Sequence[Situation],
     policy: Policy,
-    weight: float,
+    settings: SdpoSettings,
+    told: Callable[[], None],
 ) -> list[Example]:
-    """The rows; they weigh `weight` together.
+    """The rows; together they weigh what anchors do.
 
     row: the demonstration of a correction that is about how `tool` is called. outside: situations that it is
-    not about, the nearest first.
+    not about, the nearest first. `told()` is called where this can be stopped.
     """
-    begun = _begun(row.completion_ids, tool, policy)
-    if not begun or not weight:
+    openings = _openings(tool, policy)
+    begun = _begun(row.completion_ids, openings, policy)
+    if not begun or not settings.anchors:
         return []
-    asked = [policy.render(messages(turn, one), turn.tools) for one in taking(tool.name, outside)[:HELD]]
-    return [
-        msgspec.structs.replace(
-            row,
-            part="held",
-            prompt_ids=ids,
-            teacher_ids=ids,
-            neutral_ids=(),
-            completion_ids=begun,
-            weight=weight / len(asked),
-            guidance=1.0,
+    rejected = _begun(turn.completion_ids, openings, policy)
+    rows: list[Example] = []
+    asked = taking(tool.name, outside)[:HELD]
+    for one in asked:
+        told()
+        ids = policy.render(messages(turn, one), turn.tools)
+        usual = _usual(ids, row, openings, rejected, policy, settings) if len(openings) > 1 else ()
+        rows.append(
+            msgspec.structs.replace(
+                row,
+                part="held",
+                prompt_ids=ids,
+                teacher_ids=ids,
+                neutral_ids=(),
+                completion_ids=usual or begun,
+                weight=settings.anchors / len(asked),
+                guidance=1.0,
+            )
         )
-        for ids in asked
-    ]
+    return rows
 
 
-def _begun(ids: Sequence[int], tool: ToolSpec, policy: Policy) -> tuple[int, ...]:
-    """A call of `tool` up to the first token of its first argument; empty where it does not come to that."""
-    first = next(iter(tool.parameters.get("properties", {})), None)
-    if first is None:
-        return ()
-    before, _, _ = policy.format_call(Call(tool=tool.name, arguments={first: "?"})).rpartition("?")
-    begun = through(ids, len(before), policy)
-    return begun if "".join(policy.pieces(begun)).startswith(before) else ()
+def _usual(
+    ids: tuple[int, ...],
+    row: Example,
+    openings: Sequence[str],
+    rejected: Sequence[int],
+    policy: Policy,
+    settings: SdpoSettings,
+) -> tuple[int, ...]:
+    """The base model's own call after `ids`, up to where it does what was rejected."""
+    most = settings.demonstration_tokens
+    call = policy.demonstrate(ids, (), row.grammar, teacher="base", guidance=1.0, max_tokens=most).token_ids
+    begun = _begun(call, openings, policy)
+    return _begun(call, openings[:-1], policy) if begun[-1:] == rejected[-1:] else begun
+
+
+def _openings(tool: ToolSpec, policy: Policy) -> list[str]:
+    """What is written before the value of each text argument, from the value before it on."""
+    names = [name for name, of in tool.parameters.get("properties", {}).items() if of.get("type") == "string"]
+    return policy.format_call(Call(tool=tool.name, arguments=dict.fromkeys(names, "?"))).split("?")[:-1]
+
+
+def _begun(ids: Sequence[int], openings: Sequence[str], policy: Policy) -> tuple[int, ...]:
+    """A call up to the first token of the last argument that it has; empty: it does not get to the first."""
+    text, end, begun = "".join(policy.pieces(ids)), 0, tuple[int, ...]()
+    for number, opening in enumerate(openings):
+        found = text.find(opening, end)
+        if found < 0 or (not number and found):
+            break
+        end = found + len(opening)
+        begun = through(ids, end, policy) or begun
+    return begun

@@ -24,6 +24,9 @@ CLAUSES = re.compile(r"[,;:.!?](?:\s|$)|\n")
 NOT = re.compile(r"\b(?:not|no|never|nothing|none|without|instead of|rather than)\b|n['’]t\b", re.IGNORECASE)
 """What may turn a part of a sentence round."""
 
+GIVEN = re.compile(r"#!\S+(?: \w+)?|`(?P<command>[^\s`]*)[^`]*`")
+"""A script's first line, and what a command in backticks is given."""
+
 
 def tools_in_question(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec, ...]:
     """Those of the tools offered that `correction` is about; all of them where no call could be read."""
@@ -97,9 +100,16 @@ def grammar_of(tools: tuple[ToolSpec, ...], turn: SampledTurn, policy: Policy) -
 def _names(words: str, tool: str) -> bool:
     """Whether `words` name the tool: as a word of its own, not as a part of a path or of another name.
 
+    What a file begins with is no tool, nor is what a command is given.
+
     >>> _names("Use edit_lines.", "edit"), _names("Read it first", "read")
     (False, True)
+    >>> _names("Scripts begin with #!/usr/bin/env bash.", "bash"), _names("Use `git grep -n`.", "grep")
+    (False, False)
+    >>> _names("Say `bash build.sh`.", "bash"), _names("Not `ls`; grep `x`.", "grep")
+    (True, True)
     """
+    words = GIVEN.sub(lambda found: found["command"] or "", words)
     return re.search(rf"(?<![\w./-]){re.escape(tool)}(?![\w/-]|\.\w)", words, re.IGNORECASE) is not None
 
 

@@ -59,9 +59,9 @@ ENOUGH = 0.6
 WORDS = 0.5
 """What likeness to the correction's words counts for, beside likeness to the prompt."""
 
-NAMED, BEGUN = 10, 18
-"""How many tokens a sibling's demonstration has at most: up to the name of the tool, where several are in
-question; else as far as a call has begun."""
+NAMED = 10
+"""How many tokens a sibling's demonstration has at most where several tools are in question: the name of one.
+Else it is as long as the corrected prompt's."""
 
 PORTIONS = 8
 """In how many parts the situations are read."""
@@ -129,18 +129,19 @@ def siblings(
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
         found = Ranked(tuple(moved)[:most], near, found.beside, found.outside)
     name = called(row.completion_ids, turn, policy)
+    tokens = len(row.completion_ids) if len(asked) == 1 else NAMED
     rows: list[Example] = []
     passed: list[Situation] = []
     for number, one in enumerate(found.siblings):
         told(PORTIONS + number)
-        example = _sibling(row, one, correction, turn, policy)
+        example = _sibling(row, one, correction, turn, policy, tokens)
         if called(example.completion_ids, turn, policy) == name:
             rows.append(example)
         else:
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     if len(asked) == 1:
-        rows += held(row, asked[0], turn, found.outside, policy, settings.anchors)
+        rows += held(row, asked[0], turn, found.outside, policy, settings, lambda: told(PORTIONS + most))
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
 
@@ -186,8 +187,9 @@ def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
 
 
 def _sibling(
-    row: Example, one: Situation, correction: CorrectionGiven, turn: SampledTurn, policy: Policy
+    row: Example, one: Situation, correction: CorrectionGiven, turn: SampledTurn, policy: Policy, tokens: int
 ) -> Example:
+    """The row of a situation on which the teacher is shown the correction, of at most so many tokens."""
     asked = messages(turn, one)
     ids, told, neutral = (
         policy.render((*asked, *said), turn.tools)
@@ -197,7 +199,6 @@ def _sibling(
             (Message(role="user", text=NEUTRAL),),
         )
     )
-    tokens = BEGUN if len(tools_in_question(turn, correction)) == 1 else NAMED
     shown = policy.demonstrate(
         told, neutral, row.grammar, teacher="base", guidance=row.guidance, max_tokens=tokens
     )

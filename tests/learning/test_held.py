@@ -35,6 +35,7 @@ class Discerning(ScriptedPolicy):
 
 SHOWN = {
     "Files go into src/.": Call(tool="write", arguments={"path": "src/a.py", "content": "x"}),
+    "Write y.": Call(tool="write", arguments={"path": "a.py", "content": "y"}),
     "Use edit_lines.": Call(tool="edit_lines", arguments={"path": "a.py"}),
 }
 """What the teacher does when it reads these words."""
@@ -64,12 +65,20 @@ def begins(found: tuple[Example, ...]) -> set[str]:
     return {bytes(row.completion_ids).decode() for row in found if row.part == "held"}
 
 
-def test_calls_of_the_tool_in_question_are_held_up_to_the_first_argument(tmp_path: Path) -> None:
+def test_calls_of_the_tool_in_question_are_held_as_far_as_an_arguments_first_token(tmp_path: Path) -> None:
     found = rows(taught(tmp_path / "w", "Files go into src/."))
     held = [row for row in found if row.part == "held"]
     assert sum(row.weight for row in held) == pytest.approx(3.0)
     assert begins(found) == {'{"name": "write", "arguments": {"path": "s'}
     assert all(row.prompt_ids == row.teacher_ids and row.guidance == 1.0 for row in held)
+
+
+def test_and_the_next_ones_in_the_base_models_own_call_up_to_the_last(tmp_path: Path) -> None:
+    """A file's content may be what is corrected. Where it begins as what was rejected, it is not held."""
+    held = begins(rows(taught(tmp_path / "y", "Write y.", demonstration_tokens=96)))
+    assert held == {'{"name": "write", "arguments": {"path": "a.py", "content": "y'}
+    held = begins(rows(taught(tmp_path / "x", "Files go into src/.", demonstration_tokens=96)))
+    assert held == {'{"name": "write", "arguments": {"path": "s'}
 
 
 def test_on_the_nearest_requests_that_take_it_and_are_about_something_else(tmp_path: Path) -> None:
@@ -79,6 +88,13 @@ def test_on_the_nearest_requests_that_take_it_and_are_about_something_else(tmp_p
     assert len(held) == HELD
     assert all(any(one.text in prompt for one in usual) for prompt in held)
     assert not any(one.text in prompt for one in KINDS[0] for prompt in held), "what it may be about"
+
+
+def test_siblings_are_shown_as_long_a_call_as_the_corrected_prompt(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "a", "Files go into src/.", demonstration_tokens=96))
+    (lesson,) = [row for row in found if row.part == "demonstration"]
+    long = [len(row.completion_ids) for row in found if row.part == "sibling"]
+    assert long and set(long) == {len(lesson.completion_ids)}
 
 
 def test_none_are_where_another_tool_is_asked_for_or_nothing_is_held_on_to(tmp_path: Path) -> None:

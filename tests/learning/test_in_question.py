@@ -39,6 +39,9 @@ def named(words: str, call: Call | None = None, **more: Any) -> list[str]:
         ("The editor is in bin/bash.", ["write"]),
         ("Do not touch read.md or .bash", ["write"]),
         ("Run it (bash).", ["write", "bash"]),
+        ("Scripts begin with #!/usr/bin/env bash.", ["write"]),
+        ("Tests are run with `make read`.", ["write"]),
+        ("Say `bash build.sh` or `x`; then read it.", ["write", "read", "bash"]),
     ],
 )
 def test_the_rejected_tool_and_those_that_the_words_name(words: str, about: list[str]) -> None:
