@@ -48,8 +48,9 @@ ARMS: dict[str, tuple[str, ...]] = {
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
-    # The original at three steps, two thirds of our FLOPs.
+    # The original at three steps and at ten: less than our FLOPs, and as many or more.
     "original-3": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original", "trainer.max_steps=3"),
+    "original-10": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original", "trainer.max_steps=10"),
     # What ours is made of, one thing changed.
     "imitation": ("trainer.teacher=completion",),
     "all-tokens": ("model.acts_on=all", "model.upper=1.0", "trainer.lr=5e-5", "trainer.divergence_floor=0.4"),
