@@ -35,7 +35,7 @@ NOT_FOR_PROJECTS = {
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 FILE_NAME = "continualcode.toml"
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
 
     The key `name` is ignored where `cls` has no such field: it chose the plugin.
     """
-    fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}  # type: ignore[arg-type]  # T is a struct
+    fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}
     table = {k: v for k, v in given.items() if k in fields or k != "name"}
     for key, value in table.items():
         if key not in fields:

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from run import remove  # beside this file
+from logs import log_from  # beside this file
 
 from continualcode.core.config import load
 from continualcode.core.evaluation.cases import CaseRule, Control, load_cases
@@ -28,7 +28,6 @@ from continualcode.core.evaluation.teach import teach
 from continualcode.core.operator import Predicate
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
-from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI
 
 ARMS: dict[str, tuple[str, ...]] = {
@@ -90,6 +89,9 @@ def main() -> None:
     parser.add_argument("--arms", default="gate,neither", help=", ".join(ARMS))
     parser.add_argument("--set", dest="sets", action="append", default=[], help="such as trainer.max_steps=2")
     given = parser.parse_args()
+    for arm in given.arms.split(","):
+        if arm not in ARMS:
+            parser.error(f"there is no arm {arm!r}; allowed: {', '.join(ARMS)}")
     cases = load_cases(Path(__file__).parent / "rules.toml")
     controls = tuple(control for control in cases.control if control.group == "unrelated")
     (like,) = cases.named(["edit-not-write"])
@@ -98,10 +100,10 @@ def main() -> None:
     lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     for arm in given.arms.split(","):
         done = [line for line in lines if line["arm"] == arm]
-        log = logs / f"contradictions-{arm}-from-{done[-1]['number'] if done else 0}.jsonl"
-        remove(log)
-        if done:
-            fork(logs / done[-1]["log"], done[-1]["seq"], log)
+        left = range(done[-1]["number"] + 1 if done else 0, given.times + 1)
+        if not left:
+            continue
+        log = log_from(left[0], f"contradictions-{arm}", logs, done[-1] if done else None)
         over: dict[str, Any] = {"model": {"name": given.model}} if given.model else {}
         over["plugins"] = {"modules": given.plugin}
         with tempfile.TemporaryDirectory(dir=logs) as folder:
@@ -114,7 +116,6 @@ def main() -> None:
                 ui=ScriptedUI(),
                 resume=bool(done),
             )
-            left = range(done[-1]["number"] + 1 if done else 0, given.times + 1)
             for found in contradict(session, like, controls, left, given.every):
                 done.append({"arm": arm, **found, "log": log.name})
                 with given.out.open("a") as file:

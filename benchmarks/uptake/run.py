@@ -21,7 +21,6 @@ the model (`lessons.Meter`) are exact.
 
 import argparse
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from statistics import fmean
@@ -29,6 +28,7 @@ from typing import Any
 
 import msgspec
 from lessons import Meter, teach_with_retry  # beside this file
+from logs import log_from, remove
 
 from continualcode.core.config import load
 from continualcode.core.evaluation.cases import Case, CaseRule, Cases, load_cases
@@ -37,7 +37,6 @@ from continualcode.core.evaluation.teach import Lesson, teach
 from continualcode.core.events import UpdateApplied, UpdateRejected
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
-from continualcode.core.sessions import fork
 from continualcode.core.testing import ScriptedUI
 
 HERE = Path(__file__).parent
@@ -132,22 +131,22 @@ class Bench:
         before = [one for one in self.done.values() if (one["setting"], one["arm"]) == ("sequence", arm)]
         before = [one for one in before if one["seed"] == self.seed and "log" in one]
         last = max(before, key=lambda one: one["taught"], default=None)
-        log = self.logs / f"sequence-{arm}-{self.seed}-from-{last['taught'] if last else 0}.jsonl"
-        remove(log)
-        if last:
-            fork(self.logs / last["log"], last["seq"], log)
+        known, end = last["taught"] if last else 0, len(rules)
+        if known == end and (end not in AFTER or ("sequence", arm, "", self.seed, end) in self.done):
+            return
+        log = log_from(known + 1, f"sequence-{arm}-{self.seed}", self.logs, last)
         with tempfile.TemporaryDirectory(dir=self.logs) as folder:
             session = opened(arm, log, Path(folder), self.model, self.seed, last is not None)
             try:
                 meter, ruler = Meter(session), Ruler(session, self.settings)
                 for number, rule in enumerate(rules, 1):
-                    if last is None or number > last["taught"]:
+                    if number > known:
                         taught = self.teach(arm, session, rule, 1)
                         cost, seq = meter.read(), session.log.next_seq - 1
                         fresh = figures([ruler.case(case, rule) for case in rule.held_out])
                         found = {"lessons": msgspec.to_builtins(taught), "cost": cost, **fresh}
                         self.write("sequence", arm, rule.name, number, log=log.name, seq=seq, **found)
-                    elif number < last["taught"]:
+                    elif number < known:
                         continue
                     if number in AFTER:
                         self.look_back(arm, rules[: number - 1], number, ruler)
@@ -189,12 +188,6 @@ class Bench:
             file.write(json.dumps(line) + "\n")
         self.done[key(line)] = line
         print(setting, arm, taught, rule, f"{found.get('violates', float('nan')):.3f}", flush=True)
-
-
-def remove(log: Path) -> None:
-    """Delete what an interrupted measurement left of a log, its segments and blobs."""
-    for old in log.parent.glob(f"{log.name}*"):
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def key(line: dict[str, Any]) -> tuple[str, str, str, int, int]:

@@ -14,7 +14,7 @@ No model writes the summary: those that run here invent, and a correction that w
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from continualcode.core.data import Call, Message
 from continualcode.core.events import Compacted
@@ -45,7 +45,7 @@ def needed(session: Session) -> bool:
     return _tokens(session, messages) > limit
 
 
-def compacted(session: Session, by: str) -> Compacted | None:
+def compacted(session: Session, by: Literal["user", "limit"]) -> Compacted | None:
     """The conversation made short, as a record; None: there is nothing to shorten."""
     transcript = session.transcript
     rest = [m for m in transcript.messages if m.role != "system"]
@@ -62,7 +62,7 @@ def compacted(session: Session, by: str) -> Compacted | None:
     before, after = _tokens(session, transcript.messages), _tokens(session, messages)
     if after >= before:
         return None
-    return Compacted(messages=tuple(messages), by=by, before=before, after=after)  # type: ignore[arg-type]  # a literal
+    return Compacted(messages=tuple(messages), by=by, before=before, after=after)
 
 
 def in_words(record: Compacted) -> str:

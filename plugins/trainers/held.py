@@ -47,6 +47,7 @@ def held(
     for one in asked:
         told()
         ids = policy.render(messages(turn, one), turn.tools)
+        # Up to the first argument all calls are the same, so for a tool with one none has to be drawn.
         usual = _usual(ids, row, openings, rejected, policy, settings) if len(openings) > 1 else ()
         rows.append(
             msgspec.structs.replace(

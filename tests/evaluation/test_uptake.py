@@ -137,15 +137,16 @@ def test_a_sequence_goes_on_where_it_was_stopped(script: Run, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_contradictions_go_on_where_they_were_stopped(script: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [1, 3, 5])
+def test_contradictions_go_on_where_they_were_stopped(script: Run, tmp_path: Path, left: int) -> None:
     arguments = ("--model", "test:habit", *ON, "--times", "4", "--every", "2", "--arms", "both")
     assert script("contradictions.py", *arguments).returncode == 0
     whole = lines(tmp_path)
     assert [one["number"] for one in whole] == [0, 1, 2, 3, 4]
-    (tmp_path / "out.jsonl").write_text("".join(json.dumps(one) + "\n" for one in whole[:3]))
+    (tmp_path / "out.jsonl").write_text("".join(json.dumps(one) + "\n" for one in whole[:left]))
     again = script("contradictions.py", *arguments)
     assert again.returncode == 0, again.stderr
-    assert "both after 2" not in again.stdout and "both after 4" in again.stdout
+    assert [f"both after {number}" in again.stdout for number in (0, 2, 4)] == [False, left < 3, left < 5]
     same = ("number", "outcome", "steps", "likeliest", "validity")
     ended = [{name: one.get(name) for name in same} for one in lines(tmp_path)]
     assert ended == [{name: one.get(name) for name in same} for one in whole]

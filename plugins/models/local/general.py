@@ -41,14 +41,14 @@ def tokenizer(folder: Path) -> Any:
 def quiet() -> Generator[None]:
     """Inside, transformers shows no progress bars and no advice; afterwards it is as it was."""
     bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # has no types
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers gives it no types
     transformers_logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers gives it no types
 
 
 def adapted(model: Any, spec: AdapterSpec, targets: list[str] | str) -> PeftModel:
@@ -121,7 +121,7 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]  # says its base, w
     """One layer of a `Memory`, as transformers asks it."""
 
     def __init__(self, memory: Memory, number: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers gives it no types
         self._memory, self._number = memory, number
         self._length = memory.length
 
