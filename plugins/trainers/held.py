@@ -30,12 +30,12 @@ def held(
     outside: Sequence[Situation],
     policy: Policy,
     settings: SdpoSettings,
-    told: Callable[[], None],
+    told: Callable[[int], None],
 ) -> list[Example]:
     """The rows; together they weigh what anchors do.
 
     row: the demonstration of a correction that is about how `tool` is called. outside: situations that it is
-    not about, the nearest first. `told()` is called where this can be stopped.
+    not about, the nearest first. `told(done)`, of `HELD`, is called where this can be stopped.
     """
     openings = _openings(tool, policy)
     begun = _begun(row.completion_ids, openings, policy)
@@ -44,8 +44,8 @@ def held(
     rejected = _begun(turn.completion_ids, openings, policy)
     rows: list[Example] = []
     asked = taking(tool.name, outside)[:HELD]
-    for one in asked:
-        told()
+    for number, one in enumerate(asked):
+        told(number)
         ids = policy.render(messages(turn, one), turn.tools)
         # Up to the first argument all calls are the same, so for a tool with one none has to be drawn.
         usual = _usual(ids, row, openings, rejected, policy, settings) if len(openings) > 1 else ()

@@ -60,7 +60,7 @@ from continualcode.plugins.trainers.budget import Budget
 from continualcode.plugins.trainers.corrected import corrected
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.settings import SdpoSettings, logged
-from continualcode.plugins.trainers.siblings import PORTIONS, about, siblings
+from continualcode.plugins.trainers.siblings import about, parts, siblings
 from continualcode.plugins.trainers.trail import Trail
 
 NAME = "sdpo"
@@ -107,9 +107,9 @@ class Sdpo:
         settings = self.settings
         examples: list[Example] = []
         discerning = policy if isinstance(policy, Discerning) and settings.siblings else None
-        parts = PORTIONS + settings.siblings if discerning is not None else 0
+        beside = parts(settings) if discerning is not None else 0
         for number, correction in enumerate(corrections):
-            told = _told(progress, number * (1 + parts), len(corrections) * (1 + parts))
+            told = _told(progress, number * (1 + beside), len(corrections) * (1 + beside))
             told(-1)
             rows = corrected(correction, transcript, policy, settings)
             examples += rows

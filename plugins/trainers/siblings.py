@@ -34,7 +34,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.held import held
+from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation, messages
@@ -106,6 +106,11 @@ def _nearness(kind: Sequence[Situation], alike: Mapping[Situation, float]) -> fl
     return fmean(sorted((alike[one] for one in kind), reverse=True)[:NEAREST])
 
 
+def parts(settings: SdpoSettings) -> int:
+    """How many parts there are at most to what is beside a demonstration."""
+    return PORTIONS + settings.siblings + HELD
+
+
 def siblings(
     row: Example,
     correction: CorrectionGiven,
@@ -116,7 +121,7 @@ def siblings(
 ) -> list[Example]:
     """The rows beside `row`, the demonstration on the corrected prompt: siblings, and what is near.
 
-    `told(done)`, of `PORTIONS` + `settings.siblings`, is called where this can be stopped.
+    `told(done)`, of `parts(settings)`, is called where this can be stopped.
     """
     most, asked = settings.siblings, tools_in_question(turn, correction)
     among = (*SITUATIONS, *PROBES)
@@ -141,7 +146,9 @@ def siblings(
             passed.append(one)
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     if len(asked) == 1:
-        rows += held(row, asked[0], turn, found.outside, policy, settings, lambda: told(PORTIONS + most))
+        rows += held(
+            row, asked[0], turn, found.outside, policy, settings, lambda n: told(PORTIONS + most + n)
+        )
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
 

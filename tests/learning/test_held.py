@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ from continualcode.eventlog import read
 from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.trainers.held import HELD
 from continualcode.plugins.trainers.rehearsal import rehearsed
-from continualcode.plugins.trainers.siblings import about
+from continualcode.plugins.trainers.siblings import PORTIONS, about
 from continualcode.plugins.trainers.situations import KINDS, REQUESTS, SITUATIONS, taking
 
 Build = Callable[..., Example]
@@ -41,12 +42,25 @@ SHOWN = {
 """What the teacher does when it reads these words."""
 
 
+class Watching(ScriptedUI):
+    """Keeps how far what an update is about has been read."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.read: list[tuple[int, int]] = []
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """As the session reports it."""
+        if label == "reading":
+            self.read.append((done, total))
+
+
 def taught(folder: Path, words: str, **trainer: float) -> Session:
     """A session in which a call of `write` was denied with `words`, and learned from."""
     config = Config(
         model={"name": "test:policy"}, trainer={"name": "sdpo", "demonstration_tokens": 64, **trainer}
     )
-    ui = ScriptedUI(["make a.py"], [Answer(verdict="deny", reason=words)])
+    ui = Watching(["make a.py"], [Answer(verdict="deny", reason=words)])
     policy = Discerning([WRITE])
     policy.shows = policy.format_call(SHOWN[words])
     session = open_scripted(folder, ui=ui, policy=policy, config=config)
@@ -95,6 +109,15 @@ def test_siblings_are_shown_as_long_a_call_as_the_corrected_prompt(tmp_path: Pat
     (lesson,) = [row for row in found if row.part == "demonstration"]
     long = [len(row.completion_ids) for row in found if row.part == "sibling"]
     assert long and set(long) == {len(lesson.completion_ids)}
+
+
+def test_how_far_that_is_is_told_and_not_that_it_is_done_before_it_is(tmp_path: Path) -> None:
+    """A terminal ends a line of progress there: every call that was held was a line of its own."""
+    ui = taught(tmp_path / "a", "Files go into src/.").ui
+    assert isinstance(ui, Watching)
+    done = [done for done, _ in ui.read]
+    assert done == sorted(set(done)) and len(done) > PORTIONS + HELD
+    assert all(done < total for done, total in ui.read)
 
 
 def test_none_are_where_another_tool_is_asked_for_or_nothing_is_held_on_to(tmp_path: Path) -> None:
