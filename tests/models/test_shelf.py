@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from continualcode.core.data import Message
+from continualcode.core.data import Message, Sample
 from continualcode.plugins.models.local.alike import Likeness
 from continualcode.plugins.models.local.pieces import Pieces
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.shelf import FILES, Shelf
+from continualcode.plugins.models.local.usual import Usual
 
 CPU = torch.device("cpu")
 ASKED = ("Run the tests.", "Where is main?", "Show me a.py.")
@@ -27,6 +28,8 @@ class Reader:
         self.shelf = Shelf(folder, pieces, {"stack": stack}, CPU)
         self.prefix = Prefix(inside._adapter, pieces, CPU, self.shelf)
         self.likeness = Likeness(inside._adapter, self.prefix, self.shelf)
+        self.usual = Usual(self.shelf)
+        self.drawn = 0
 
     def compared(self, prompts: list[tuple[int, ...]]) -> tuple[list[float], int]:
         """The likeness of a prompt and others, asked for twice, and how many tokens that took."""
@@ -34,6 +37,15 @@ class Reader:
         self.likeness.nearness(prompts[0], prompts[1:])
         found = self.likeness.nearness(prompts[0], prompts[1:])
         return found, self.prefix.computed - before
+
+    def called(self, ids: tuple[int, ...], grammar: str | None = None, most: int = 8) -> Sample:
+        """The base model's call, as the stand-in `draw` makes it: another one each time."""
+
+        def draw() -> Sample:
+            self.drawn += 1
+            return Sample(token_ids=(len(ids), most), logprobs=(-0.1, 0.0), text="é", stop="length")
+
+        return self.usual.call(ids, grammar, most, draw)
 
 
 def prompts(policy: LocalPolicy, system: str = "Be short.") -> list[tuple[int, ...]]:
@@ -106,3 +118,63 @@ def test_where_nothing_can_be_written_nothing_is_said(policy: LocalPolicy, tmp_p
     (tmp_path / "file").write_text("")
     found, _ = Reader(policy, tmp_path / "file" / "folder").compared(prompts(policy))
     assert found == Reader(policy, None).compared(prompts(policy))[0]
+
+
+def test_the_base_models_own_calls_on_the_pool_are_drawn_once(policy: LocalPolicy, tmp_path: Path) -> None:
+    asked = prompts(policy)
+    first = Reader(policy, tmp_path)
+    assert first.called(asked[1]) and first.drawn == 1
+    assert first.called(asked[1]) and first.drawn == 2, "nothing is known of the pool yet"
+    first.compared(asked)
+    drawn = [first.called(ids) for ids in asked[1:]]
+    assert first.drawn == 4
+    again = Reader(policy, tmp_path)
+    assert [again.called(ids) for ids in asked[1:]] == drawn and again.drawn == 0
+    assert again.called(asked[1], "a grammar") and again.called(asked[1], most=9) and again.drawn == 2
+    assert again.called(asked[0]) and again.called(asked[0]) and again.drawn == 4, (
+        "what a user said is not kept"
+    )
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "empty", "gone"])
+def test_damaged_calls_are_drawn_again(policy: LocalPolicy, tmp_path: Path, harm: str) -> None:
+    asked = prompts(policy)
+    reader = Reader(policy, tmp_path)
+    reader.compared(asked)
+    found = reader.called(asked[1])
+    (file,) = tmp_path.glob("*.json")
+    content = file.read_bytes()
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes({"cut": content[:-9], "changed": content.replace(b"8", b"9"), "empty": b""}[harm])
+    again = Reader(policy, tmp_path)
+    assert again.called(asked[1]) == found and again.drawn == 1
+    assert Reader(policy, tmp_path).called(asked[1]) == found, "and are written anew"
+
+
+def test_they_go_with_their_pool(policy: LocalPolicy, tmp_path: Path) -> None:
+    for number in range(FILES + 1):
+        asked, reader = prompts(policy, f"Be short {number}."), Reader(policy, tmp_path)
+        reader.compared(asked)
+        reader.called(asked[1])
+    assert len(list(tmp_path.glob("*.json"))) == FILES
+
+
+def test_the_policy_keeps_the_base_models_own_and_no_other(
+    policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guided or by live weights a demonstration depends on more than the prompt."""
+    inside: Any = policy
+    kept: list[int] = []
+
+    class Watched(Usual):
+        def call(self, ids: Any, grammar: Any, most: int, draw: Any) -> Sample:
+            kept.append(most)
+            return draw()
+
+    monkeypatch.setattr(inside._demonstrator, "_usual", Watched(inside._shelf))
+    ids = prompts(policy)[0]
+    for most, (teacher, guidance) in enumerate([("base", 1.0), ("base", 2.0), ("live", 1.0)], 5):
+        policy.demonstrate(ids, ids, None, teacher=teacher, guidance=guidance, max_tokens=most)
+    assert kept == [5]

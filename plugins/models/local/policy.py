@@ -41,6 +41,7 @@ from continualcode.plugins.models.local.pieces import BASE, Pieces
 from continualcode.plugins.models.local.prefix import Prefix, split
 from continualcode.plugins.models.local.sampler import Sampler
 from continualcode.plugins.models.local.shelf import Shelf
+from continualcode.plugins.models.local.usual import Usual
 
 
 class LocalPolicy:
@@ -76,7 +77,10 @@ class LocalPolicy:
             self._stack = {**self._stack, "sampling_weights": given.sampling_weights}
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context, quick)
         neutral = Prefix(self._adapter, pieces, device, self._shelf)
-        self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
+        usual = Usual(self._shelf)
+        self._demonstrator = Demonstrator(
+            self._adapter, self._prefix, neutral, codec, self._constraint, usual
+        )
         self._likeness = Likeness(self._adapter, self._prefix, self._shelf)
         self._weights: str | None = None
         self._info = ModelInfo(

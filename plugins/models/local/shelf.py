@@ -4,7 +4,8 @@ The system message of a session is mostly that of the last one, and so are the s
 at (`trainers.situations`). Reading them is most of the wait for a session's first token, and for its first
 update. A file holds the pieces (`pieces`) after one system message; its name says by which weights, on which
 stack, and after which tokens they were read, as that is what their bits depend on. Nothing is kept of what a
-user says. A file that is missing, damaged, or cannot be written only costs the time.
+user says. A file that is missing, damaged, or cannot be written only costs the time. What else is kept of
+the pool (`usual`) is in a file beside it, and goes with it.
 """
 
 import contextlib
@@ -74,6 +75,11 @@ class Shelf:
         if system := self._system(next(iter(states), ())):
             self._keep(system, states, states)
 
+    def beside(self, prompt: Sequence[int]) -> Path | None:
+        """The file for what else is known of the pool that `prompt` is of; None: of none that is kept."""
+        known = tuple(prompt) in self.fetch(prompt)
+        return self._file(self._system(prompt)).with_suffix(".json") if known else None
+
     def _keep(self, system: tuple[int, ...], prompts: Iterable[tuple[int, ...]], states: States) -> None:
         found = {piece: None for ids in (system, *prompts) for piece in self._pieces.path(BASE, ids)}
         places: dict[Piece | None, int] = {piece: place for place, piece in enumerate(found)}
@@ -123,3 +129,4 @@ class Shelf:
             by_age = sorted(file.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
             for old in by_age[:-FILES]:
                 old.unlink(missing_ok=True)
+                old.with_suffix(".json").unlink(missing_ok=True)
