@@ -3,9 +3,10 @@
     python benchmarks/uptake/contradictions.py OUT.jsonl [--model NAME] [--times 200] [--arms gate,neither]
 
 "Use edit_lines" and "Use write" in turn, on the same prompts, in one session an arm. Retention is measured on
-the unrelated controls of rules.toml: the share on which the likeliest tool is still the base model's, and
-whether what is said is a call at all. Arms: with the gate and without it, with anchors at their weight and as
-good as none (the gate's probes come with anchors, so theirs is 1e-6 and not 0).
+the unrelated controls of rules.toml: the share on which the likeliest tool is still the base model's, how
+much the distributions over tools share (a model that nearly always takes one tool hides much in its
+likeliest), and whether what is said is a call at all. Arms: with the gate and without it, with anchors at
+their weight and as good as none (the gate's probes come with anchors, so theirs is 1e-6 and not 0).
 
 Appends a line a correction to OUT.jsonl, with figures on every `--every`-th, which it prints, and goes on
 where it was stopped, in a fork of the log.
@@ -23,6 +24,7 @@ from logs import log_from  # beside this file
 
 from continualcode.core.config import load
 from continualcode.core.evaluation.cases import CaseRule, Control, load_cases
+from continualcode.core.evaluation.estimates import overlap
 from continualcode.core.evaluation.measure import Ruler, Settings
 from continualcode.core.evaluation.teach import teach
 from continualcode.core.operator import Predicate
@@ -68,6 +70,7 @@ def contradict(
             looks = [ruler.control(control) for control in controls]
             line |= {
                 "likeliest": [look.likeliest for look in looks],
+                "tools": [look.tools for look in looks],
                 "validity": fmean(look.valid for look in looks),
             }
         yield line | {"seq": session.log.next_seq - 1}
@@ -76,6 +79,11 @@ def contradict(
 def agreement(line: dict[str, Any], base: dict[str, Any]) -> float:
     """The share of unrelated prompts on which the likeliest tool is the base model's."""
     return fmean(one == other for one, other in zip(line["likeliest"], base["likeliest"], strict=True))
+
+
+def shared(line: dict[str, Any], base: dict[str, Any]) -> float:
+    """How much of the base model's distributions over tools is left, the mean of Σ min(p, q)."""
+    return fmean(overlap(one, other) for one, other in zip(line["tools"], base["tools"], strict=True))
 
 
 def main() -> None:
@@ -122,7 +130,8 @@ def main() -> None:
                     file.write(json.dumps(done[-1]) + "\n")
                 if "likeliest" in found:
                     rejected = sum(line.get("outcome") == "update_rejected" for line in done)
-                    told = f"agreement {agreement(found, done[0]):.2f}, validity {found['validity']:.2f}"
+                    told = f"agreement {agreement(found, done[0]):.2f}, shared {shared(found, done[0]):.2f}"
+                    told += f", validity {found['validity']:.2f}"
                     print(f"{arm} after {found['number']}: {told}, {rejected} rejected", flush=True)
             session.close("measured")
 
