@@ -8,8 +8,9 @@ much the distributions over tools share (a model that nearly always takes one to
 likeliest), and whether what is said is a call at all. Arms: with the gate and without it, with anchors at
 their weight and as good as none (the gate's probes come with anchors, so theirs is 1e-6 and not 0).
 
-Appends a line a correction to OUT.jsonl, with figures on every `--every`-th, which it prints, and goes on
-where it was stopped, in a fork of the log.
+Appends a line a correction to OUT.jsonl, with the gate's figures (drift: mean KL of the probes, in nats;
+kept: the share of them that stays), and retention on every `--every`-th, which it prints. It goes on where
+it was stopped, in a fork of the log.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from continualcode.core.evaluation.cases import CaseRule, Control, load_cases
 from continualcode.core.evaluation.estimates import overlap
 from continualcode.core.evaluation.measure import Ruler, Settings
 from continualcode.core.evaluation.teach import teach
+from continualcode.core.events import UpdateApplied, UpdateRejected
 from continualcode.core.operator import Predicate
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
@@ -66,6 +68,9 @@ def contradict(
         if number:
             lesson = teach(session, rules[number % 2], like.train[number // 2 % len(like.train)])
             line |= {"outcome": lesson.outcome, "steps": lesson.steps, "why": lesson.why}
+            ended = next(reversed(session.transcript.outcomes.values()), None)
+            if lesson.steps and isinstance(ended, UpdateApplied | UpdateRejected):
+                line["metrics"] = ended.metrics
         if number % every == 0 or number == numbers[-1]:
             looks = [ruler.control(control) for control in controls]
             line |= {

@@ -147,6 +147,6 @@ def test_contradictions_go_on_where_they_were_stopped(script: Run, tmp_path: Pat
     again = script("contradictions.py", *arguments)
     assert again.returncode == 0, again.stderr
     assert [f"both after {number}" in again.stdout for number in (0, 2, 4)] == [False, left < 3, left < 5]
-    same = ("number", "outcome", "steps", "likeliest", "tools", "validity")
+    same = ("number", "outcome", "steps", "likeliest", "tools", "validity", "metrics")
     ended = [{name: one.get(name) for name in same} for one in lines(tmp_path)]
     assert ended == [{name: one.get(name) for name in same} for one in whole]
