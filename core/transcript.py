@@ -39,7 +39,7 @@ from continualcode.core.events import (
 from continualcode.core.protocols import FeedbackType
 from continualcode.core.rewind import FileChanges, Mark, Step
 from continualcode.core.safety_events import BudgetReached, SafetyChosen
-from continualcode.core.sequences import expanded, require_ids, shortened
+from continualcode.core.sequences import Sequences, require_ids, shortened
 from continualcode.core.undo_events import (
     Rewound,
     UpdateReverted,
@@ -129,6 +129,8 @@ class Transcript:
         self.marks: dict[int, Mark] = {}
         """What stood after each event, by seq."""
         self._pending: dict[str, CorrectionGiven] = {}
+        self._sequences = Sequences(self._sample)
+        self._calls: dict[str, Call | None] = {}  # of samples
         self._started: dict[str, ToolStarted] = {}
         self._offers: dict[str, ToolsOffered] = {}
         self._offer = ""
@@ -160,13 +162,11 @@ class Transcript:
 
     def sequence(self, sample_id: str) -> tuple[int, ...]:
         """The token ids of a sample's prompt and then its completion."""
-        sample = self._sample(sample_id)
-        require_ids(sample)
-        return self.expand(sample.prompt) + tuple(unpack_u32(sample.token_ids))
+        return self._sequences.of(sample_id)
 
     def expand(self, prompt: PromptTokens) -> tuple[int, ...]:
         """The token ids that `prompt` stands for."""
-        return expanded(prompt, self._sample)
+        return self._sequences.expanded(prompt)
 
     def shorten(self, ids: tuple[int, ...], after: str | None = None) -> PromptTokens:
         """`ids` as what they share with an earlier sample's sequence (by default the last) and a tail."""
@@ -182,10 +182,11 @@ class Transcript:
         require_ids(sample)
         offer = self._offers[sample.offer]
         messages, count = self._seen_by_sample[sample_id]
-        calls = (p.call for p in self.proposals.values() if p.sample == sample_id)
+        completion = tuple(unpack_u32(sample.token_ids))
+        sequence = self.sequence(sample_id)
         return SampledTurn(
-            prompt_ids=self.expand(sample.prompt),
-            completion_ids=tuple(unpack_u32(sample.token_ids)),
+            prompt_ids=sequence[: len(sequence) - len(completion)],
+            completion_ids=completion,
             logprobs=tuple(unpack_f32(sample.logprobs)),
             params=sample.params,
             grammar=offer.grammar,
@@ -193,7 +194,7 @@ class Transcript:
             tools=offer.tools,
             weights=sample.weights,
             text=sample.text,
-            call=next(calls, None),
+            call=self._calls.get(sample_id),
         )
 
     def slots(self, correction: CorrectionGiven) -> Slots:
@@ -293,6 +294,7 @@ class Transcript:
                 self.messages.append(Message(role="assistant", text=record.text))
             case ToolProposed():
                 self.proposals[record.id] = record
+                self._calls.setdefault(record.sample, record.call)
                 self.said = (*self.said, record.id)
                 if record.call is None and record.how != "text":  # an answer in plain text is no failed call
                     self.messages.append(Message(role="tool", text=f"error: {record.why}"))
