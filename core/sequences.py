@@ -1,6 +1,7 @@
 """Prompts by reference: the head of an earlier sample's sequence and a tail, so that a log grows linearly."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from msgspec import UNSET
 
@@ -29,7 +30,7 @@ class Sequences:
         if sample_id not in self._kept:
             sample = self._sample_of(sample_id)
             require_ids(sample)
-            found = self.expanded(sample.prompt) + tuple(unpack_u32(sample.token_ids))
+            found = self._walked(sample.prompt) + tuple(unpack_u32(sample.token_ids))
             while len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[sample_id] = found
@@ -37,6 +38,12 @@ class Sequences:
 
     def expanded(self, prompt: PromptTokens) -> tuple[int, ...]:
         """What `prompt` stands for. Raises ContentForgotten."""
+        if prompt.after is not None:
+            with suppress(ContentForgotten):  # of more than is needed here, it may be
+                self.of(prompt.after)
+        return self._walked(prompt)
+
+    def _walked(self, prompt: PromptTokens) -> tuple[int, ...]:
         tails: list[tuple[int, ...]] = []
         wanted: int | None = None  # how many ids of the sequence at hand are part of the answer
         link = prompt
