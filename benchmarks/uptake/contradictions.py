@@ -69,7 +69,7 @@ def contradict(
             lesson = teach(session, rules[number % 2], like.train[number // 2 % len(like.train)])
             line |= {"outcome": lesson.outcome, "steps": lesson.steps, "why": lesson.why}
             ended = next(reversed(session.transcript.outcomes.values()), None)
-            if lesson.steps and isinstance(ended, UpdateApplied | UpdateRejected):
+            if lesson.outcome != "not_made" and isinstance(ended, UpdateApplied | UpdateRejected):
                 line["metrics"] = ended.metrics
         if number % every == 0 or number == numbers[-1]:
             looks = [ruler.control(control) for control in controls]

@@ -39,7 +39,7 @@ class Reader:
         return found, self.prefix.computed - before
 
     def called(self, ids: tuple[int, ...], grammar: str | None = None, most: int = 8) -> Sample:
-        """The base model's call, as the stand-in `draw` makes it: another one each time."""
+        """What is kept of a call, or what a stand-in for the base model draws, which is counted."""
 
         def draw() -> Sample:
             self.drawn += 1
@@ -173,7 +173,7 @@ def test_the_policy_keeps_the_base_models_own_and_no_other(
             kept.append(most)
             return draw()
 
-    monkeypatch.setattr(inside._demonstrator, "_usual", Watched(inside._shelf))
+    monkeypatch.setattr(inside, "_usual", Watched(inside._shelf))
     ids = prompts(policy)[0]
     for most, (teacher, guidance) in enumerate([("base", 1.0), ("base", 2.0), ("live", 1.0)], 5):
         policy.demonstrate(ids, ids, None, teacher=teacher, guidance=guidance, max_tokens=most)

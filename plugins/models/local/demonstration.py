@@ -17,25 +17,16 @@ from continualcode.plugins.models.local import objectives
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.constraint import Constraint, scores
 from continualcode.plugins.models.local.drafts import PromptLookup
-from continualcode.plugins.models.local.pieces import BASE
 from continualcode.plugins.models.local.prefix import Prefix, split
-from continualcode.plugins.models.local.usual import Usual
 
 
 class Demonstrator:
     """Draws demonstrations. `told` and `neutral` keep the two sequences' keys and values between calls."""
 
     def __init__(
-        self,
-        adapter: Adapter,
-        told: Prefix,
-        neutral: Prefix,
-        codec: Codec,
-        constraint: Constraint,
-        usual: Usual,
+        self, adapter: Adapter, told: Prefix, neutral: Prefix, codec: Codec, constraint: Constraint
     ) -> None:
         self._adapter = adapter
-        self._usual = usual
         self._codec = codec
         self._told = told
         self._neutral = neutral
@@ -52,23 +43,6 @@ class Demonstrator:
         weights: str,
     ) -> Sample:
         """At most `max_tokens` tokens, the end token included if it came, by the weights of that digest."""
-
-        def drawn() -> Sample:
-            return self._drawn(teacher_ids, neutral_ids, grammar, guidance, max_tokens, weights)
-
-        if guidance == 1.0 and weights == BASE:
-            return self._usual.call(teacher_ids, grammar, max_tokens, drawn)
-        return drawn()
-
-    def _drawn(
-        self,
-        teacher_ids: Sequence[int],
-        neutral_ids: Sequence[int],
-        grammar: str | None,
-        guidance: float,
-        max_tokens: int,
-        weights: str,
-    ) -> Sample:
         self._told.start(teacher_ids, split(self._adapter, teacher_ids, weights))
         if guidance != 1.0:
             self._neutral.start(neutral_ids, split(self._adapter, neutral_ids, weights))

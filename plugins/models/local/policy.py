@@ -77,10 +77,8 @@ class LocalPolicy:
             self._stack = {**self._stack, "sampling_weights": given.sampling_weights}
         self._sampler = Sampler(self._adapter, self._prefix, codec, self._constraint, context, quick)
         neutral = Prefix(self._adapter, pieces, device, self._shelf)
-        usual = Usual(self._shelf)
-        self._demonstrator = Demonstrator(
-            self._adapter, self._prefix, neutral, codec, self._constraint, usual
-        )
+        self._demonstrator = Demonstrator(self._adapter, self._prefix, neutral, codec, self._constraint)
+        self._usual = Usual(self._shelf)
         self._likeness = Likeness(self._adapter, self._prefix, self._shelf)
         self._weights: str | None = None
         self._info = ModelInfo(
@@ -189,14 +187,17 @@ class LocalPolicy:
         max_tokens: int,
     ) -> Sample:
         """What the teacher would do instead; drawn by live weights for a live teacher, else by the base."""
-        return self._demonstrator.demonstrate(
-            teacher_ids,
-            neutral_ids,
-            grammar,
-            guidance=guidance,
-            max_tokens=min(max_tokens, self._sampler.room(teacher_ids)),
-            weights=self.weights() if teacher == "live" else BASE,
-        )
+        most = min(max_tokens, self._sampler.room(teacher_ids))
+        weights = self.weights() if teacher == "live" else BASE
+
+        def drawn() -> Sample:
+            return self._demonstrator.demonstrate(
+                teacher_ids, neutral_ids, grammar, guidance=guidance, max_tokens=most, weights=weights
+            )
+
+        if weights == BASE and guidance == 1.0:  # else it depends on more than the prompt
+            return self._usual.call(teacher_ids, grammar, most, drawn)
+        return drawn()
 
     def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
         """How alike the base model finds prompts; see `alike`."""
@@ -261,6 +262,7 @@ class LocalPolicy:
         del (
             self._sampler,
             self._demonstrator,
+            self._usual,
             self._likeness,
             self._prefix,
             self._learner,
