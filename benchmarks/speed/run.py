@@ -1,11 +1,13 @@
 """How fast it is, next to what the machine can do and to what others do with the same model.
 
     python benchmarks/speed/run.py [--out results.json] [--models …] [--contexts 512,2048,8192] [--rounds 5]
-        [--parts decode,update,session] [--threads 2] [--clock wall] [--trl PYTHON] [--llama PYTHON=FILE.gguf]
+        [--parts decode,update,session] [--threads 2] [--clock wall] [--device cpu] [--trl PYTHON]
+        [--llama PYTHON=FILE.gguf]
 
 Everything is measured in this one run, in turns: floor, ours, each peer, and again, so that a busy machine
 hits all alike; what counts are the ratios. Figures are medians over the rounds with the lowest and the
-highest. `--clock cpu --threads 1` counts the processes' own CPU seconds, on a machine that is not idle. Each
+highest. `--clock cpu --threads 1` counts the processes' own CPU seconds, on a machine that is not idle.
+`--device cuda` measures a GPU, in bfloat16; a folder with random weights will do (`random_model.py`). Each
 system has a process of its own (`workers.py`). TRL and llama.cpp are no dependencies: give the Python of an
 environment that has them (and this package's own), or leave them out; the table says what was not measured.
 """
@@ -39,6 +41,8 @@ EXPECTED = {
     "extended turn": "the new tokens, and at most one piece of 128 (before it was measured on a chat)",
     "replay": "above 5: nothing is sampled, shown or asked, and nothing is read twice",
     "start": "2 s: importing torch and transformers is half of it",
+    "on a GPU": "kernels of a pass wait for their launches: an update at 2k .5 to 1 s, decode 1.5 to 2 times"
+    " generate's and a fifth of what memory allows, update / floor 5 to 20",
 }
 """Written before the first run."""
 TOLD = "No. Say first what the whole file is for, in one sentence; then go through it by function."
@@ -50,14 +54,17 @@ class Worker:
     def __init__(self, system: str, model: str, python: str, given: Any) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
-            [python, str(HERE / "workers.py"), system, model, str(given.threads), given.clock],
+            [python, str(HERE / "workers.py"), system, model, str(given.threads), given.clock, given.device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if system != "ours" else None,
             text=True,
             env=environment,
         )
-        self.loaded: float = self._answer()["loaded"]
+
+    def ready(self) -> None:
+        """Wait until its model is loaded."""
+        self._answer()
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Have one thing done."""
@@ -117,9 +124,10 @@ class Table:
 
 
 class Sizes:
-    """What one token costs in a model, from its configuration."""
+    """What one token costs in a model, from its configuration; `each`: bytes of a number."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, each: int) -> None:
+        self._each = each
         config = json.loads((Path(folder) / "config.json").read_text())
         wide, inner, self.layers = (
             config["hidden_size"],
@@ -149,8 +157,12 @@ class Sizes:
         return read + teacher + steps * 2 * self.forward(completion, prompt, completion)
 
     def bytes(self, before: int) -> float:
-        """Bytes that one token touches in float32: all weights, and keys and values of those before."""
-        return 4 * (self.linear + self.head + self.layers * self._keys * before)
+        """Bytes that one token touches: all weights, and keys and values of those before."""
+        return self._each * (self.linear + self.head + self.layers * self._keys * before)
+
+    def update_bytes(self, prompt: int, steps: int, known: bool) -> float:
+        """Bytes that an update reads at least: the weights in each of its passes."""
+        return self.bytes(prompt) * (1 + 2 * steps + (0 if known else 1))
 
 
 def decoding(
@@ -204,8 +216,12 @@ def updating(
         digests = set[str]()
         for _ in range(given.rounds):
             flops = workers["floor"].ask("flops")["rate"]
+            bandwidth = workers["floor"].ask("bandwidth")["rate"]
             for known in (True, False):
-                table.add(f"{here} floor {known}", sizes.update(*lengths, known) / flops)
+                least = sizes.update(*lengths, known) / flops
+                read = sizes.update_bytes(lengths[0], given.steps, known) / bandwidth
+                table.add(f"{here} floor {known}", least)
+                table.add(f"{here} floor and memory {known}", max(least, read))
                 got = workers["ours"].ask("update", **row, known=known)
                 digests.add(got["digest"])
                 table.add(f"{here} ours {known}", got["seconds"])
@@ -232,6 +248,10 @@ def updating(
         table.ratio(
             f"{here}: update / floor, nothing read before", f"{here} ours False", f"{here} floor False", 2.0
         )
+        for known, when in ((True, "after sampling"), (False, "nothing read before")):
+            table.ratio(
+                f"{here}: update / floor, memory too, {when}", f"{here} ours {known}", f"{here} floor and memory {known}"
+            )
         for system in ("ours", "all-tokens", "trl"):
             table.row(f"{here}: peak memory, {system}", table.values[f"{here} {system} peak"], "MiB")
         table.ratio(f"{here}: peak memory / TRL", f"{here} ours peak", f"{here} trl peak", 1.0)
@@ -264,6 +284,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rules", type=int, default=2, help="corrections in the session that is replayed")
     parser.add_argument("--trl", metavar="PYTHON")
     parser.add_argument("--llama", metavar="PYTHON=GGUF", help="for one model at a time")
@@ -275,7 +296,9 @@ def main() -> None:
         folder = str(store.resolve(name).folder)
         pythons = {"ours": sys.executable, "floor": sys.executable}
         if "decode" in given.parts:
-            pythons |= {"generate": sys.executable, "int8": sys.executable}
+            pythons["generate"] = sys.executable
+            if given.device == "cpu":
+                pythons["int8"] = sys.executable
         if "update" in given.parts:
             pythons |= {"all-tokens": sys.executable} | ({"trl": given.trl} if given.trl else {})
         if "decode" in given.parts or "update" in given.parts:
@@ -284,13 +307,16 @@ def main() -> None:
                 python, _, file = given.llama.partition("=")
                 workers["llama"] = Worker("llama", file, python, given)
             try:
+                for worker in workers.values():
+                    worker.ready()
+                sizes = Sizes(folder, 2 if given.device == "cuda" else 4)
                 ask = workers["ours"].ask
                 contexts = [int(each) for each in given.contexts.split(",")]
                 prompts = {c: ask("prompt", text=text[: c * 8], tokens=c, told=TOLD) for c in contexts}
                 if "decode" in given.parts:
-                    decoding(table, name, Sizes(folder), workers, prompts, given)
+                    decoding(table, name, sizes, workers, prompts, given)
                 if "update" in given.parts:
-                    updating(table, name, Sizes(folder), workers, prompts, given)
+                    updating(table, name, sizes, workers, prompts, given)
             finally:
                 for worker in workers.values():
                     worker.close()

@@ -1,10 +1,11 @@
 """One process a system: it has its own memory, and is asked in turns with the others, by lines of JSON.
 
-    python workers.py SYSTEM MODEL-FOLDER THREADS CLOCK
+    python workers.py SYSTEM MODEL-FOLDER THREADS CLOCK DEVICE
 
 SYSTEM: ours, int8, all-tokens, generate, trl, llama, floor. CLOCK: wall, or cpu: the process's own CPU
 seconds, which with one thread leave out what other work on the machine takes (not what it does to caches
-and memory).
+and memory). DEVICE: cpu (float32), or cuda (bfloat16; the clock waits until it has done what it was given,
+and the peak is of its memory).
 
 A request is a line of JSON, {"do": METHOD, …}; so is the answer. All systems get the same token ids, the same
 weights in the same dtype and the same number of threads.
@@ -22,19 +23,32 @@ import torch
 
 Ids = Sequence[int]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-clock = CLOCKS[sys.argv[4]] if len(sys.argv) > 4 else time.perf_counter
+DEVICE = sys.argv[5] if len(sys.argv) > 5 else "cpu"
+DTYPE = torch.bfloat16 if DEVICE == "cuda" else torch.float32
 RANK = 32
 LR = 1e-4
 
 
+def clock() -> float:
+    """Seconds by the clock that was asked for."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return CLOCKS[sys.argv[4] if len(sys.argv) > 4 else "wall"]()
+
+
 def peak() -> int:
-    """The most bytes that this process held in memory since `fresh_peak`, by the kernel's own count."""
+    """The most bytes that were held since `fresh_peak`: on the GPU, or by this process."""
+    if DEVICE == "cuda":
+        return int(torch.cuda.max_memory_allocated())
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def fresh_peak() -> None:
     """Forget the peak so far (Linux)."""
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -49,7 +63,7 @@ class Ours:
 
         self._kinds = Example, Objective, Optimiser, SamplingParams
         settings = {"threads": threads, "acts_on": acts_on, "rank": RANK, "context": 16384}
-        settings |= {"sampling_weights": sampling}
+        settings |= {"sampling_weights": sampling, "device": DEVICE}
         self._policy: Any = LocalPolicy(folder, settings)
         self._turns: dict[Ids, list[Any]] = {}
 
@@ -160,7 +174,7 @@ def loaded(folder: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     untyped: Any = AutoModelForCausalLM
-    return untyped.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    return untyped.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa").to(DEVICE).eval()
 
 
 class Generate:
@@ -172,7 +186,7 @@ class Generate:
 
     def decode(self, prompt: Ids, tokens: int) -> dict[str, Any]:
         """Time to the first token, and the others."""
-        ids = torch.tensor([list(prompt)])
+        ids = torch.tensor([list(prompt)], device=DEVICE)
         stamps: list[float] = []
 
         class Clock:
@@ -213,7 +227,7 @@ class Trl:
         untyped: Any = AutoTokenizer
         args = SDPOConfig(
             output_dir=tempfile.mkdtemp(),
-            use_cpu=True,
+            use_cpu=DEVICE == "cpu",
             bf16=False,
             gradient_checkpointing=False,
             report_to=[],
@@ -257,6 +271,7 @@ class Trl:
             "completion_mask": torch.ones_like(inputs["completion_ids"]),
             "teacher_attention_mask": torch.ones_like(inputs["teacher_input_ids"]),
         }
+        inputs = {name: tensor.to(DEVICE) for name, tensor in inputs.items()}
         optimiser = torch.optim.AdamW(
             [p for _, p in self._trained()], lr=LR, betas=(0.9, 0.95), weight_decay=0.0
         )
@@ -300,22 +315,24 @@ class Floor:
         torch.set_num_threads(threads)
         config = json.loads((Path(folder) / "config.json").read_text())
         self._wide, self._inner = config["hidden_size"], config["intermediate_size"]
-        self._long = torch.ones(256 * 2**20)  # 1 GiB of float32, larger than any cache
+        self._tokens = 4096 if DEVICE == "cuda" else 512
+        self._long = torch.randn(2**30 // DTYPE.itemsize, dtype=DTYPE, device=DEVICE)  # larger than any cache
 
     def flops(self) -> dict[str, Any]:
-        """FLOP a second of 512 tokens through one of its matrices, the best of 5."""
-        tokens, weights = torch.ones(512, self._wide), torch.ones(self._inner, self._wide)
+        """FLOP a second of many tokens through one of its matrices, the best of 5."""
+        tokens, weights = (self._long[: n * self._wide].view(n, -1) for n in (self._tokens, self._inner))
         best = float("inf")
         for _ in range(5):
             began = clock()
             for _ in range(4):
                 torch.nn.functional.linear(tokens, weights)
             best = min(best, clock() - began)
-        return {"rate": 4 * 2 * 512 * self._wide * self._inner / best}
+        return {"rate": 4 * 2 * self._tokens * self._wide * self._inner / best}
 
     def bandwidth(self) -> dict[str, Any]:
         """Bytes a second read by a sum, and by a matrix times a vector; the faster one, the best of 3."""
-        matrix, vector = self._long.view(-1, 1024), torch.ones(1, 1024)
+        matrix = self._long.view(-1, 1024)
+        vector = matrix[:1].clone()
         best = float("inf")
         for _ in range(3):
             for work in (self._long.sum, lambda: torch.nn.functional.linear(vector, matrix)):
@@ -338,7 +355,7 @@ SYSTEMS: dict[str, Any] = {
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    system, folder, threads, _ = sys.argv[1:]
+    system, folder, threads = sys.argv[1:4]
     began = clock()
     out = sys.stdout
     sys.stdout = sys.stderr  # whoever prints, prints elsewhere

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from continualcode.core.data import ToolSpec
 from continualcode.core.schema import flat_schema
@@ -83,8 +83,13 @@ def make_tokenizer() -> MakeTokenizer:
     return made.__getitem__
 
 
-def save_random_model(folder: Path, tokenizer: Any, **changes: Any) -> Path:
-    """`folder` with a random Qwen2 of 2 layers, 64 wide, in safetensors, and its tokenizer."""
+QWEN2 = Qwen2Config, Qwen2ForCausalLM
+QWEN3 = Qwen3Config, Qwen3ForCausalLM
+
+
+def save_random_model(folder: Path, tokenizer: Any, kind: Any = QWEN2, **changes: Any) -> Path:
+    """`folder` with a random model of 2 layers, 64 wide, in safetensors, and its tokenizer."""
+    config, of = kind
     tokenizer.save_pretrained(folder)
     sizes: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -99,7 +104,7 @@ def save_random_model(folder: Path, tokenizer: Any, **changes: Any) -> Path:
     random: Any = torch.random  # has no types
     with random.fork_rng():
         random.manual_seed(0)
-        model: Any = Qwen2ForCausalLM(Qwen2Config(**sizes))
+        model: Any = of(config(**sizes))
         model.save_pretrained(folder)
     return folder
 
@@ -113,6 +118,13 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: 
 
 
 @pytest.fixture(scope="session")
+def qwen3_folder(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: MakeTokenizer) -> Path:
+    """The same of another architecture: norms of each head, which are wider together than the model."""
+    tokenizer, sizes = make_tokenizer("qwen"), {"head_dim": 32, "tie_word_embeddings": True}
+    return save_random_model(tmp_path_factory.mktemp("tiny-qwen3"), tokenizer, QWEN3, **sizes)
+
+
+@pytest.fixture(scope="session")
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the store keeps the digests of the tiny model."""
     return tmp_path_factory.mktemp("model-cache")
@@ -123,7 +135,8 @@ def make_policy(tiny_model_folder: Path, model_cache: Path) -> MakePolicy:
     """A new policy on the tiny model, with options as given."""
 
     def make(**options: Any) -> LocalPolicy:
-        given = {"cache": str(model_cache), "rank": 4, "alpha": 4.0, "threads": 1, **options}
+        own = {"cache": str(model_cache), "rank": 4, "alpha": 4.0, "threads": 1, "device": "cpu"}
+        given = {**own, **options}
         return LocalPolicy(str(tiny_model_folder), given)
 
     return make
@@ -138,7 +151,7 @@ def policy(make_policy: MakePolicy) -> LocalPolicy:
 @pytest.fixture(scope="session")
 def smollm() -> LocalPolicy:
     """The smallest real model; its first use on a machine downloads it."""
-    return LocalPolicy("smollm2-135m", {"threads": 1})  # more would wait for each other on a busy machine
+    return LocalPolicy("smollm2-135m", {"threads": 1, "device": "cpu"})  # more would wait for each other on a busy machine
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ def test_the_stack_says_so_and_only_then(quick: LocalPolicy, policy: LocalPolicy
     [
         ("cuda", torch.float32, True, "the model is on cuda"),
         ("cpu", torch.bfloat16, True, "is in bfloat16: it is for float32"),
-        ("cpu", torch.float32, False, "is for Llama and Qwen2"),
+        ("cpu", torch.float32, False, "is for Llama, Qwen2 and Qwen3"),
     ],
 )
 def test_where_it_cannot_be_had_it_says_why(device: str, dtype: torch.dtype, written: bool, why: str) -> None:

@@ -18,6 +18,7 @@ from continualcode.plugins.models import local
 from continualcode.plugins.models.local import store
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import Prefix
+from continualcode.plugins.models.local.teachers import MAX_GROWTH
 
 MakePolicy = Callable[..., LocalPolicy]
 USER = Message(role="user", text="Fix the test.")
@@ -267,3 +268,22 @@ def test_a_real_model_knows_its_family(smollm: LocalPolicy, tools: tuple[ToolSpe
     prompt = smollm.render([Message(role="system", text="Be brief."), USER], tools)
     found = smollm.tool_probabilities(prompt, smollm.grammar(tools), tools)
     assert 0.5 < sum(found.values()) <= 1.0 + 1e-6
+
+
+def test_an_average_that_was_cut_goes_on_from_a_file_to_the_bit(
+    make_policy: MakePolicy, tools: tuple[ToolSpec, ...], tmp_path: Path
+) -> None:
+    """How a tensor lies in memory decides the last bits of a product."""
+    policy, other = make_policy(), make_policy()
+    row, objective = example(policy, tools, told=True), Objective(teacher="ema")
+
+    def learned(by: LocalPolicy, steps: int) -> str:
+        batch = by.prepare([row], objective, Optimiser(lr=1e-2))
+        for _ in range(steps):
+            assert by.step(batch, stop_below=0.0).stepped
+        return by.weights()
+
+    learned(policy, steps=MAX_GROWTH)  # the last one cuts it
+    policy.save(tmp_path / "state")
+    other.load(tmp_path / "state")
+    assert learned(other, steps=2) == learned(policy, steps=2)

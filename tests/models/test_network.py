@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from continualcode.core.data import AdapterSpec
 from continualcode.plugins.models.local.adapter import Adapter
@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 IDS = [7, 8, 9, 7, 3, 30, 31, 8, 9, 5]
 
 
-def llama(**changes: Any) -> Adapter:
-    """A random Llama whose heads share keys, with an adapter that has learned something."""
+def made(config: Any, model: Any, **changes: Any) -> Adapter:
+    """A random model whose heads share keys, with an adapter that has learned something."""
     sizes: dict[str, Any] = {
         "vocab_size": 50,
         "hidden_size": 32,
@@ -36,8 +36,21 @@ def llama(**changes: Any) -> Adapter:
     random: Any = torch.random  # has no types
     with random.fork_rng():
         random.manual_seed(0)
-        model: Any = LlamaForCausalLM(LlamaConfig(**sizes))
-    return moved(Adapter(model.float(), AdapterSpec(rank=4, alpha=8.0)))
+        random_one = model(config(**sizes)).float()
+        for name, weight in random_one.named_parameters():
+            if "norm" in name:  # else one that is left out would be no matter
+                torch.nn.init.uniform_(weight, 0.5, 1.5)
+    return moved(Adapter(random_one, AdapterSpec(rank=4, alpha=8.0)))
+
+
+def llama(**changes: Any) -> Adapter:
+    """See `made`."""
+    return made(LlamaConfig, LlamaForCausalLM, **changes)
+
+
+def qwen3() -> Adapter:
+    """Norms of each head, and heads wider together than the model."""
+    return made(Qwen3Config, Qwen3ForCausalLM, head_dim=16)
 
 
 def moved(adapter: Adapter) -> Adapter:
@@ -54,9 +67,10 @@ def qwen(make_policy: Callable[..., LocalPolicy]) -> Adapter:
     return moved(inside._adapter)
 
 
-@pytest.fixture(params=["llama", "qwen"])
+@pytest.fixture(params=["llama", "qwen2", "qwen3"])
 def adapter(request: pytest.FixtureRequest, make_policy: Callable[..., LocalPolicy]) -> Adapter:
-    return llama() if request.param == "llama" else qwen(make_policy)
+    make = {"llama": llama, "qwen2": lambda: qwen(make_policy), "qwen3": qwen3}
+    return make[request.param]()
 
 
 def general(adapter: Adapter, ids: list[int]) -> Tensor:

@@ -40,14 +40,17 @@ def changed(folder: Path, tmp_path: Path, **changes: Any) -> Path:
     return copy
 
 
-@pytest.fixture(params=["float32", "bfloat16"])
-def both(request: pytest.FixtureRequest, tiny_model_folder: Path) -> tuple[Adapter, Adapter]:
+@pytest.fixture(params=["float32", "bfloat16", "qwen3"])
+def both(
+    request: pytest.FixtureRequest, tiny_model_folder: Path, qwen3_folder: Path
+) -> tuple[Adapter, Adapter]:
     """One adapter on tensors alone, one on transformers' model; both have learned the same."""
-    dtype = loading.DTYPES[request.param]
-    model = as_bare(tiny_model_folder, dtype)
+    dtype = loading.DTYPES.get(request.param, torch.float32)
+    folder = qwen3_folder if request.param == "qwen3" else tiny_model_folder
+    model = as_bare(folder, dtype)
     assert model is not None
     spec = loading.Options(rank=4).adapter
-    ours, theirs = Adapter(model, spec, (1,)), Adapter(general.load(tiny_model_folder, dtype), spec, (1,))
+    ours, theirs = Adapter(model, spec, (1,)), Adapter(general.load(folder, dtype), spec, (1,))
     generator = torch.Generator().manual_seed(3)
     noise = {n: t + 0.1 * torch.randn(t.shape, generator=generator) for n, t in ours.snapshot().items()}
     ours.restore(noise)

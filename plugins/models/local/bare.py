@@ -1,4 +1,4 @@
-"""A Llama or a Qwen2 from its folder as tensors alone: in a fraction of a second, with nothing to import.
+"""A Llama, Qwen2 or Qwen3 from its folder as tensors alone: in a fraction of a second, nothing to import.
 
 transformers takes seconds to import, most of them for what no session uses. Its own classes are made from
 the same tensors later, where something asks for a module (`Bare.general`). Only what is spelled out in
@@ -84,6 +84,7 @@ class Config(msgspec.Struct, frozen=True):
         wide, inner, size = self.hidden_size, self.intermediate_size, self.width
         queries, keys = size * self.num_attention_heads, size * self.num_key_value_heads
         biased = self.architectures[0] == "Qwen2ForCausalLM" or self.attention_bias
+        heads_normed = self.architectures[0] == "Qwen3ForCausalLM"
         found = {"model.embed_tokens.weight": (self.vocab_size, wide), "model.norm.weight": (wide,)}
         if not self.tie_word_embeddings:
             found["lm_head.weight"] = (self.vocab_size, wide)
@@ -91,6 +92,8 @@ class Config(msgspec.Struct, frozen=True):
             at = f"model.layers.{number}"
             for norm in ("input_layernorm", "post_attention_layernorm"):
                 found[f"{at}.{norm}.weight"] = (wide,)
+            if heads_normed:
+                found |= {f"{at}.self_attn.{one}_norm.weight": (size,) for one in "qk"}
             for name, out, into, bias in (
                 ("self_attn.q_proj", queries, wide, biased),
                 ("self_attn.k_proj", keys, wide, biased),
@@ -149,6 +152,9 @@ class Bare:
         def norm(name: str) -> Norm:
             return Norm(tensors[f"{name}.weight"], config.rms_norm_eps)
 
+        def norm_if_any(name: str) -> Norm | None:
+            return norm(name) if f"{name}.weight" in tensors else None
+
         def layer(at: str) -> Layer:
             attention, mlp = f"{at}.self_attn", f"{at}.mlp"
             return Layer(
@@ -161,6 +167,8 @@ class Bare:
                 gate=linear(f"{mlp}.gate_proj"),
                 up=linear(f"{mlp}.up_proj"),
                 down=linear(f"{mlp}.down_proj"),
+                of_q=norm_if_any(f"{attention}.q_norm"),
+                of_k=norm_if_any(f"{attention}.k_norm"),
             )
 
         head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"

@@ -48,7 +48,7 @@ def refuse_int8(device: torch.device, dtype: torch.dtype, written: bool) -> None
         if device.type != "cpu"
         else f"the base model is in {str(dtype).removeprefix('torch.')}: it is for float32"
         if dtype != torch.float32
-        else "the forward pass of this model is not written out: it is for Llama and Qwen2"
+        else "the forward pass of this model is not written out: it is for Llama, Qwen2 and Qwen3"
         if not written
         else "this torch has no kernels for it"
         if not engines

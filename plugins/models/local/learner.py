@@ -30,7 +30,18 @@ from continualcode.plugins.models.local.adapter import Adapter, digest
 from continualcode.plugins.models.local.batch import Batch, Snapshot
 from continualcode.plugins.models.local.masking import Constraint
 from continualcode.plugins.models.local.prefix import Prefix
-from continualcode.plugins.models.local.rows import Look, Row, blaming, check, kept, look, refuse_nonfinite
+from continualcode.plugins.models.local.rows import (
+    Look,
+    Row,
+    Seen,
+    blaming,
+    check,
+    compared,
+    kept,
+    looks,
+    numbers,
+    refuse_nonfinite,
+)
 from continualcode.plugins.models.local.scoring import Scorer
 from continualcode.plugins.models.local.stepping import Stepper
 from continualcode.plugins.models.local.teachers import Ema, Teachers
@@ -93,26 +104,26 @@ class Learner:
         try:
             with torch.set_grad_enabled(not measuring):
                 scored = self._scorer.logits(rows)
-                seen = [look(row, logits, batch.objective) for row, logits in zip(rows, scored, strict=True)]
-            looks = [one for one, _ in seen]
-            seen = [(one, self._stressed(batch, one, losses)) for one, losses in seen]
-            more = not measuring and figures.left(looks, batch.objective.aggregation) > stop_below
+                seen = [compared(*each, batch.objective) for each in zip(rows, scored, strict=True)]
+                found = looks(seen)
+                losses = [self._stressed(batch, *each) for each in zip(found, seen, strict=True)]
+            more = not measuring and figures.left(found, batch.objective.aggregation) > stop_below
             stepping = more and any(row.share for row in rows)
             if stepping:
-                self._backward(rows, scored, [losses for _, losses in seen])
+                self._backward(rows, scored, losses)
             norm = self._apply(batch) if stepping else 0.0
         finally:
             for parameter in self._adapter.parameters():
                 parameter.grad = None
-        by_row = {id(one.row.example): one for one in looks}
+        by_row = {id(one.row.example): one for one in found}
         unseen = tuple[float, ...]()
         return StepReport(
             stepped=stepping,
-            loss=figures.loss(looks),
-            divergence=figures.divergence(looks),
+            loss=figures.loss(found),
+            divergence=figures.divergence(found),
             grad_norm=norm,
-            drift=figures.drift(looks),
-            kept=kept(looks),
+            drift=figures.drift(found),
+            kept=kept(found),
             advantages=tuple(
                 by_row[id(r.example)].advantages if id(r.example) in by_row else unseen for r in batch.rows
             ),
@@ -152,15 +163,15 @@ class Learner:
 
     # -- Preparing -----------------------------------------------------------------------------------
 
-    def _stressed(self, batch: Batch, seen: Look, losses: Tensor) -> Tensor:
+    def _stressed(self, batch: Batch, look: Look, seen: Seen) -> Tensor:
         """The losses [F] of a row, as the objective weighs its positions."""
-        key, objective = id(seen.row.example), batch.objective
-        if seen.row.example.part in figures.ANCHORING:
-            return losses if math.fsum(seen.divergences) > objective.slack else losses * 0.0
+        key, losses, objective = id(look.row.example), seen.losses, batch.objective
+        if look.row.example.part in figures.ANCHORING:
+            return losses if math.fsum(look.divergences) > objective.slack else losses * 0.0
         if not objective.decisions:
             return losses
         if key not in batch.emphasis:
-            batch.emphasis[key] = torch.tensor(figures.emphasis(seen, objective), device=losses.device)
+            batch.emphasis[key] = torch.tensor(figures.emphasis(look, objective), device=losses.device)
         return losses * batch.emphasis[key]
 
     def _narrowed(self, rows: Sequence[Row], top_k: int) -> list[Row]:
@@ -193,8 +204,11 @@ class Learner:
         ]
         total = torch.stack([loss_of_row.sum() * row.share for row, _, loss_of_row in learned]).sum()
         at_logits = torch.autograd.grad(total, [of_row for _, of_row, _ in learned])
-        for (row, _, _), gradient in zip(learned, at_logits, strict=True):
-            refuse_nonfinite(row.example, row.free, gradient.abs().amax(-1), "the gradient at the logits")
+        largest = numbers(torch.cat([gradient.abs().amax(-1) for gradient in at_logits]))
+        for row, _, _ in learned:
+            count = len(row.free)
+            refuse_nonfinite(row.example, row.free, largest[:count], "the gradient at the logits")
+            del largest[:count]
         with blaming([row.example for row, _, _ in learned]):
             torch.autograd.backward([of_row for _, of_row, _ in learned], at_logits)
         gradients = [p.grad for p in self._adapter.parameters() if p.grad is not None]
@@ -208,7 +222,7 @@ class Learner:
         before = self.snapshot()
         try:
             norm = self._stepper.step(settings, batch.steps, batch.whitening)
-            if not all(bool(p.isfinite().all()) for p in self._adapter.parameters()):
+            if not torch.stack([p.isfinite().all() for p in self._adapter.parameters()]).all():
                 raise UpdateError(f"a step at lr {settings.lr:g} made weights that are not finite")
             if averaged:
                 start = self._teachers.ema or Ema(before.weights)  # a copy of the student as it was

@@ -1,4 +1,4 @@
-"""The forward pass of Llama and Qwen2 models with a LoRA adapter, written out on the model's own weights.
+"""The forward pass of Llama, Qwen2 and Qwen3 with a LoRA adapter, written out on the model's own weights.
 
 transformers and peft go through some thirty modules a layer, and repeat keys and values for each query head
 of a group. Here it is the arithmetic alone, and the heads of a group are queries of one head. Equal to theirs
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM")
+KNOWN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Architectures whose layers are what is written here."""
 
 
@@ -80,12 +80,12 @@ class Norm(NamedTuple):
     variance_epsilon: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Of x [n, width]."""
+        """Of x [..., width]."""
         return functional.rms_norm(x, (x.shape[-1],), self.weight, self.variance_epsilon)
 
 
 class Layer(NamedTuple):
-    """One layer's weights."""
+    """One layer's weights. of_q, of_k: norms of each head, where a model has them (Qwen3)."""
 
     before: Norm
     q: Linear
@@ -96,6 +96,8 @@ class Layer(NamedTuple):
     gate: Linear
     up: Linear
     down: Linear
+    of_q: Norm | None = None
+    of_k: Norm | None = None
 
 
 class Parts(NamedTuple):
@@ -148,6 +150,7 @@ class Written:
             layer = self.parts.layers[number]
             x = layer.before(hidden)
             q, k, v = (self._heads(self._linear(one, x)) for one in (layer.q, layer.k, layer.v))
+            q, k = (head if norm is None else norm(head) for head, norm in ((q, layer.of_q), (k, layer.of_k)))
             keys, values = memory.update(_turned(k, cos, sin), v, number)
             attended = self._attended(_turned(q, cos, sin), keys, values, seen)
             hidden = hidden + self._linear(layer.o, attended)
@@ -232,6 +235,8 @@ def _layer(layer: Any) -> Layer:
         gate=_linear(mlp.gate_proj),
         up=_linear(mlp.up_proj),
         down=_linear(mlp.down_proj),
+        of_q=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
+        of_k=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
     )
 
 

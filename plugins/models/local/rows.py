@@ -9,6 +9,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,23 +61,28 @@ class Look:
     advantages: tuple[float, ...]
 
 
-def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, Tensor]:
-    """Compare the student's logits [F, V] with the row's teacher: the figures, and the losses [F] to descend.
+class Seen(NamedTuple):
+    """The student on one row, on the device: [F] each; `kept` is one bool. See `Look`."""
 
-    No logits: the row has no free position.
-    """
+    row: Row
+    losses: Tensor
+    divergences: Tensor
+    advantages: Tensor
+    kept: Tensor
+
+
+def compared(row: Row, logits: Tensor | None, objective: Objective) -> Seen:
+    """The student's logits [F, V] beside the row's teacher. No logits: the row has no free position."""
     if logits is None:
-        zeros = (0.0,) * len(row.example.completion_ids)
-        return Look(row, True, zeros, zeros, zeros), torch.zeros(0)
+        none = torch.zeros(0, device=row.tokens.device)
+        return Seen(row, none, none, none, none)
     full = objectives.log_probs(logits, row.example.temperature, row.allowed)
     tokens = of(full, row.tokens)
-    kept = bool((full.argmax(-1) == row.tokens).all())
+    kept = (full.detach().argmax(-1) == row.tokens).all()
     if row.example.part == "attempt":
         losses = objectives.policy_gradient(tokens, row.sampled, row.advantage, objective.reward_clip)
-        refuse_nonfinite(row.example, row.free, losses, "the loss")
         none = torch.zeros_like(row.sampled)
-        figures = (losses, none, none + row.advantage)
-        return Look(row, kept, *(spread(row, values) for values in figures)), losses
+        return Seen(row, losses, none, none + row.advantage, kept)
     student = full if row.support is None else objectives.with_tail(full.gather(1, row.support))
     if objective.divergence == "sampled":
         losses = objectives.sampled_token(tokens, row.teacher_tokens)
@@ -85,12 +92,23 @@ def look(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Look, T
         divergences = losses.detach()
     if row.example.part == "sample":
         losses = losses * objectives.importance_ratio(tokens, row.sampled, objective.ratio_clip)
-    advantages = row.teacher_tokens - tokens.detach()
-    refuse_nonfinite(row.example, row.free, losses, "the loss")
-    refuse_nonfinite(row.example, row.free, divergences, "the divergence")
-    refuse_nonfinite(row.example, row.free, advantages, "the advantage")
-    seen = Look(row, kept, *(spread(row, values) for values in (losses, divergences, advantages)))
-    return seen, losses
+    return Seen(row, losses, divergences, row.teacher_tokens - tokens.detach(), kept)
+
+
+def looks(seen: Sequence[Seen]) -> list[Look]:
+    """All that was compared as numbers, taken from the device at once. Refuses what is not finite."""
+    parts = [part for one in seen for part in (one.losses, one.divergences, one.advantages)]
+    flags = [one.kept[None] for one in seen if one.row.free]
+    told = iter(numbers(torch.cat(parts + flags)) if flags else [])
+    figures = [[*islice(told, len(part))] for part in parts]
+    found: list[Look] = []
+    for number, one in enumerate(seen):
+        of_row = figures[3 * number : 3 * number + 3]
+        for values, name in zip(of_row, ("the loss", "the divergence", "the advantage"), strict=True):
+            refuse_nonfinite(one.row.example, one.row.free, values, name)
+        kept = bool(next(told)) if one.row.free else True
+        found.append(Look(one.row, kept, *(spread(one.row, values) for values in of_row)))
+    return found
 
 
 def scored(
@@ -122,7 +140,7 @@ def scored(
     teacher_tokens = of(teacher, tokens)
     if example.guidance != 1.0:  # a guided teacher may find a sampled token impossible
         teacher_tokens = teacher_tokens.clamp(min=-30.0)
-    refuse_nonfinite(example, free, teacher_tokens, "the teacher's log-probability")
+    refuse_nonfinite(example, free, numbers(teacher_tokens), "the teacher's log-probability")
     return row(tokens, sampled, allowed, None, teacher, teacher_tokens, 0.0, 0.0)
 
 
@@ -143,12 +161,18 @@ def prompts(example: Example) -> list[tuple[int, ...]]:
     return [ids for ids in (example.prompt_ids, example.teacher_ids, example.neutral_ids) if ids]
 
 
-def spread(row: Row, values: Tensor) -> tuple[float, ...]:
+def spread(row: Row, values: Sequence[float]) -> tuple[float, ...]:
     """Values of the free positions [F] as one number a completion token."""
     numbers = [0.0] * len(row.example.completion_ids)
-    for place, value in zip(row.free, values.detach().cpu(), strict=True):
-        numbers[place] = float(value)
+    for place, value in zip(row.free, values, strict=True):
+        numbers[place] = value
     return tuple(numbers)
+
+
+def numbers(values: Tensor) -> list[float]:
+    """Values [N] taken from the device, which waits for it."""
+    found: list[float] = values.detach().to("cpu", torch.float64).numpy().tolist()
+    return found
 
 
 def of(log_probs: Tensor, tokens: Tensor) -> Tensor:
@@ -186,11 +210,11 @@ def check(example: Example, vocabulary: int, context: int) -> None:
             raise UpdateError(f"{who(example)}: token {token} is outside the vocabulary of {vocabulary}")
 
 
-def refuse_nonfinite(example: Example, free: Sequence[int], values: Tensor, name: str) -> None:
+def refuse_nonfinite(example: Example, free: Sequence[int], values: Sequence[float], name: str) -> None:
     """Raise UpdateError at the first of `values` [F] that is NaN or infinite."""
-    for place, value in zip(free, values.detach().cpu(), strict=True):
+    for place, value in zip(free, values, strict=True):
         if not math.isfinite(value):
-            raise UpdateError(f"{who(example)}: {name} is {float(value)} at position {place}")
+            raise UpdateError(f"{who(example)}: {name} is {value} at position {place}")
 
 
 @contextmanager

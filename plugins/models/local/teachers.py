@@ -119,7 +119,8 @@ def compressed(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     root = s[:rank].sqrt()
     low_b = (q_b @ u[:, :rank]) * root
     low_a = (q_a @ v[:rank].T).T * root[:, None]
-    return low_a.to(a.dtype), low_b.to(b.dtype), lost
+    # In order in memory, as they come back from a file: how they lie decides the last bits of a product.
+    return low_a.to(a.dtype).contiguous(), low_b.to(b.dtype).contiguous(), lost
 
 
 def trust_region(base: Tensor, live: Tensor, rate: float) -> Tensor:
