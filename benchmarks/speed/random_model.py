@@ -57,7 +57,12 @@ SIZES: dict[str, dict[str, Any]] = {
         "vocab_size": 151936,
     },
 }
-SAME = {"hidden_act": "silu", "max_position_embeddings": 32768, "tie_word_embeddings": True, "dtype": "bfloat16"}
+SAME = {
+    "hidden_act": "silu",
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": True,
+    "dtype": "bfloat16",
+}
 
 
 def write(folder: Path, like: str, tokenizer: Path) -> None:

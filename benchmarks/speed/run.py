@@ -250,7 +250,9 @@ def updating(
         )
         for known, when in ((True, "after sampling"), (False, "nothing read before")):
             table.ratio(
-                f"{here}: update / floor, memory too, {when}", f"{here} ours {known}", f"{here} floor and memory {known}"
+                f"{here}: update / floor, memory too, {when}",
+                f"{here} ours {known}",
+                f"{here} floor and memory {known}",
             )
         for system in ("ours", "all-tokens", "trl"):
             table.row(f"{here}: peak memory, {system}", table.values[f"{here} {system} peak"], "MiB")
@@ -284,6 +286,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--without", default="", help="systems to leave out, say all-tokens,generate")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rules", type=int, default=2, help="corrections in the session that is replayed")
     parser.add_argument("--trl", metavar="PYTHON")
@@ -302,7 +305,8 @@ def main() -> None:
         if "update" in given.parts:
             pythons |= {"all-tokens": sys.executable} | ({"trl": given.trl} if given.trl else {})
         if "decode" in given.parts or "update" in given.parts:
-            workers = {system: Worker(system, folder, python, given) for system, python in pythons.items()}
+            asked = {s: python for s, python in pythons.items() if s not in given.without.split(",")}
+            workers = {system: Worker(system, folder, python, given) for system, python in asked.items()}
             if given.llama and "decode" in given.parts:
                 python, _, file = given.llama.partition("=")
                 workers["llama"] = Worker("llama", file, python, given)

@@ -151,7 +151,9 @@ def policy(make_policy: MakePolicy) -> LocalPolicy:
 @pytest.fixture(scope="session")
 def smollm() -> LocalPolicy:
     """The smallest real model; its first use on a machine downloads it."""
-    return LocalPolicy("smollm2-135m", {"threads": 1, "device": "cpu"})  # more would wait for each other on a busy machine
+    return LocalPolicy(
+        "smollm2-135m", {"threads": 1, "device": "cpu"}
+    )  # more would wait for each other on a busy machine
 
 
 @pytest.fixture(scope="session")

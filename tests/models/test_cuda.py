@@ -1,6 +1,7 @@
 """On a GPU: what a CPU computes, and the same bits each time. Nothing here runs where there is no GPU."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,6 +105,23 @@ def test_an_update_has_the_same_digest_each_time(
     sample(one, tools, "Something else, which is read meanwhile.")
     one.reset()
     assert first == learned(one, examples, objective)
+
+
+@pytest.mark.parametrize("how", ["without graphs", "not written"])
+def test_so_it_has_the_other_ways(
+    make_policy: MakePolicy, examples: list[Example], tiny_model_folder: Path, tmp_path: Path, how: str
+) -> None:
+    """Pass by pass, and as transformers computes what is not written here."""
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    given: dict[str, Any] = {"cache": str(tmp_path), "rank": 4, "device": GPU}
+    if how == "not written":
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    else:
+        given["graphs"] = False
+    one, other = (LocalPolicy(str(folder), given) for _ in range(2))
+    assert "graphs" not in one.stack
+    assert learned(one, examples, OBJECTIVES[0]) == learned(other, examples, OBJECTIVES[0])
 
 
 def test_another_process_has_the_same_digest_too(

@@ -21,9 +21,10 @@ from torch import Tensor
 from continualcode.core.data import AdapterSpec
 from continualcode.core.errors import ConfigError
 from continualcode.plugins.models.local.bare import Bare, factor
+from continualcode.plugins.models.local.graphs import Graphs, Slab
 from continualcode.plugins.models.local.int8 import Int8
 from continualcode.plugins.models.local.network import Memory, Written, written
-from continualcode.plugins.models.local.packing import Laid, Packed
+from continualcode.plugins.models.local.packing import Laid, Packed, Past
 
 Factors: TypeAlias = dict[str, Tensor]
 """Adapter tensors by name. Names that differ in `lora_A` and `lora_B` only are the factors of one layer."""
@@ -50,6 +51,7 @@ class Adapter:
         self._parameters: dict[str, torch.nn.Parameter] = {}
         self._written: Written | None = None
         self._int8: Int8 | None = None
+        self._graphs: Graphs | None = None
         if self._bare is None:
             self._wrap(model)
             self._written = written(self._model, lambda: self._on)
@@ -144,14 +146,34 @@ class Adapter:
         below: what `below` gave for these tokens, so that the layers before `first` are done.
         """
         if self._written is not None:
-            begin = 0 if below is None else self.first
-            hidden = self._written.embedded(ids) if below is None else below
-            layers = range(begin, self._layers)
-            hidden = self._written.hidden(hidden, places, memory, mask, layers)
+            whole = range(0 if below is None else self.first, self._layers)
+            fixed = self._graphs if self._on and self._written.watched is None else None
+            if fixed and below is not None and mask is not None and isinstance(memory, Past):
+                hidden = fixed.learned(below, places, memory, mask)
+            else:
+                hidden = self._written.embedded(ids) if below is None else below
+                hidden = self._written.hidden(hidden, places, memory, mask, whole)
             return self._written.logits(hidden[keep])
         from continualcode.plugins.models.local import general
 
         return general.logits(self.model, ids, places, memory, mask, keep)
+
+    def capture(self, captured: bool = True) -> bool:
+        """Have passes of fixed shapes from now on, where they can be had; see `graphs`."""
+        if self._written is not None:
+            own = self.parameters()
+            self._graphs = Graphs(self._written, own, self.first, lambda: self._on, captured)
+        return self._graphs is not None
+
+    def slab(self) -> Slab | None:
+        """Room for a sequence that `spoken` adds to; None: without graphs there is none."""
+        return self._graphs.slab() if self._graphs else None
+
+    def spoken(self, ids: Sequence[int], slab: Slab, last: int) -> Tensor:
+        """Next-token logits [last, V] after the last of `ids`, which come after what is kept in `slab`."""
+        assert self._written is not None and self._graphs is not None  # there is a slab
+        hidden = self._graphs.hidden(ids, slab)
+        return self._written.logits(hidden[len(ids) - last :])
 
     @torch.no_grad()
     def below(self, ids: Tensor, places: Tensor, memory: Memory, mask: Tensor | None) -> Tensor | None:
@@ -250,7 +272,7 @@ class Adapter:
 
     def snapshot(self) -> Factors:
         """A copy of the trainable tensors as they are now."""
-        return {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        return copied(self._parameters)
 
     @torch.no_grad()
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
@@ -318,6 +340,15 @@ def _chosen(linear: Sequence[str], targets: str, first: int) -> list[str]:
         if wanted and layer and int(layer[1]) >= first:
             found.append(name)
     return found
+
+
+def copied(tensors: Mapping[str, Tensor]) -> Factors:
+    """Copies of tensors; on a GPU in a few launches for all of them: times one is exact."""
+    there = {name: tensor.detach() for name, tensor in tensors.items() if tensor.is_cuda}
+    lists: Any = torch  # what works on lists has no types
+    copies: list[Tensor] = lists._foreach_mul([*there.values()], 1.0) if there else []
+    here = {name: tensor.detach().clone() for name, tensor in tensors.items() if name not in there}
+    return here | dict(zip(there, copies, strict=True))
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

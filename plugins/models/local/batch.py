@@ -22,7 +22,7 @@ class Batch:
     objective: Objective
     optimiser: Optimiser
     steps: int = 0
-    emphasis: dict[int, Tensor] = field(default_factory=dict)
+    emphasis: dict[int, tuple[float, ...]] = field(default_factory=dict)
     whitening: list[Tensor | None] = field(default_factory=list)
 
 

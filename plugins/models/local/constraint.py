@@ -127,12 +127,12 @@ class Walk:
 
 
 def scores(logits: Tensor, allowed: Tensor | None, temperature: float) -> Tensor:
-    """Logits [V] as log-probabilities [V] over the tokens of a packed mask, on the CPU.
+    """Logits [V] as log-probabilities [V] over the tokens of a packed mask, where the logits are.
 
     The arithmetic is the learner's own; temperature 0 is scored at 1.
     """
-    bits = None if allowed is None else unpacked(allowed, logits.shape[-1])[None]
-    return log_probs(logits[None].cpu(), temperature, bits)[0]
+    bits = None if allowed is None else unpacked(allowed.to(logits.device), logits.shape[-1])[None]
+    return log_probs(logits[None], temperature, bits)[0]
 
 
 def words(vocabulary: int) -> int:

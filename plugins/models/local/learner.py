@@ -17,6 +17,7 @@ acts on all tokens every step computes everything, and the gradient goes through
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from continualcode.core.errors import UpdateError
 from continualcode.plugins.models import figures, weighing
 from continualcode.plugins.models.figures import who
 from continualcode.plugins.models.local import objectives, whitening
-from continualcode.plugins.models.local.adapter import Adapter, digest
+from continualcode.plugins.models.local.adapter import Adapter, copied, digest
 from continualcode.plugins.models.local.batch import Batch, Snapshot
 from continualcode.plugins.models.local.masking import Constraint
 from continualcode.plugins.models.local.prefix import Prefix
@@ -59,7 +60,8 @@ class Learner:
     ) -> None:
         self._adapter = adapter
         self._teachers = Teachers(adapter)
-        self._scorer = Scorer(adapter, constraint, prefix, self._teachers, torch.device(device))
+        self._device = torch.device(device)
+        self._scorer = Scorer(adapter, constraint, prefix, self._teachers, self._device)
         self._stepper = Stepper(adapter.parameters())
 
     # -- Learning ------------------------------------------------------------------------------------
@@ -104,13 +106,12 @@ class Learner:
         try:
             with torch.set_grad_enabled(not measuring):
                 scored = self._scorer.logits(rows)
-                seen = [compared(*each, batch.objective) for each in zip(rows, scored, strict=True)]
+                seen = compared(rows, scored, batch.objective, together=self._device.type == "cuda")
                 found = looks(seen)
-                losses = [self._stressed(batch, *each) for each in zip(found, seen, strict=True)]
             more = not measuring and figures.left(found, batch.objective.aggregation) > stop_below
             stepping = more and any(row.share for row in rows)
             if stepping:
-                self._backward(rows, scored, losses)
+                self._backward(scored, seen, [self._counted(batch, one) for one in found])
             norm = self._apply(batch) if stepping else 0.0
         finally:
             for parameter in self._adapter.parameters():
@@ -146,8 +147,7 @@ class Learner:
 
     def snapshot(self) -> Snapshot:
         """Everything that training changes, copied."""
-        moments = {name: tensor.clone() for name, tensor in self._stepper.moments().items()}
-        return Snapshot(self._adapter.snapshot(), moments, self._teachers.ema)
+        return Snapshot(self._adapter.snapshot(), copied(self._stepper.moments()), self._teachers.ema)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to `snapshot`, bit for bit."""
@@ -163,16 +163,14 @@ class Learner:
 
     # -- Preparing -----------------------------------------------------------------------------------
 
-    def _stressed(self, batch: Batch, look: Look, seen: Seen) -> Tensor:
-        """The losses [F] of a row, as the objective weighs its positions."""
-        key, losses, objective = id(look.row.example), seen.losses, batch.objective
-        if look.row.example.part in figures.ANCHORING:
-            return losses if math.fsum(look.divergences) > objective.slack else losses * 0.0
-        if not objective.decisions:
-            return losses
+    def _counted(self, batch: Batch, seen: Look) -> tuple[float, ...]:
+        """What each free position of a row counts for, beside its share."""
+        key, objective = id(seen.row.example), batch.objective
+        if seen.row.example.part in figures.ANCHORING:
+            return (float(math.fsum(seen.divergences) > objective.slack),) * len(seen.row.free)
         if key not in batch.emphasis:
-            batch.emphasis[key] = torch.tensor(figures.emphasis(look, objective), device=losses.device)
-        return losses * batch.emphasis[key]
+            batch.emphasis[key] = figures.emphasis(seen, objective)
+        return batch.emphasis[key]
 
     def _narrowed(self, rows: Sequence[Row], top_k: int) -> list[Row]:
         """The rows on the student's `top_k` tokens and a tail.
@@ -193,24 +191,24 @@ class Learner:
         return narrowed
 
     def _backward(
-        self, rows: Sequence[Row], logits: Sequence[Tensor | None], losses: Sequence[Tensor]
+        self, scored: Sequence[Tensor | None], seen: Sequence[Seen], counted: Sequence[tuple[float, ...]]
     ) -> None:
         """Leave the gradient of the loss in the adapter."""
         # In two stages, so that a fault of the loss, which has a position, can be told from one of the model.
         learned = [
-            (row, of_row, loss_of_row)
-            for row, of_row, loss_of_row in zip(rows, logits, losses, strict=True)
-            if of_row is not None and row.share
+            (one.row, logits, one.losses, [one.row.share * count for count in counts])
+            for one, logits, counts in zip(seen, scored, counted, strict=True)
+            if logits is not None and one.row.share
         ]
-        total = torch.stack([loss_of_row.sum() * row.share for row, _, loss_of_row in learned]).sum()
-        at_logits = torch.autograd.grad(total, [of_row for _, of_row, _ in learned])
-        largest = numbers(torch.cat([gradient.abs().amax(-1) for gradient in at_logits]))
-        for row, _, _ in learned:
-            count = len(row.free)
-            refuse_nonfinite(row.example, row.free, largest[:count], "the gradient at the logits")
-            del largest[:count]
-        with blaming([row.example for row, _, _ in learned]):
-            torch.autograd.backward([of_row for _, of_row, _ in learned], at_logits)
+        losses = torch.cat([losses for _, _, losses, _ in learned])
+        weights = torch.tensor([by for *_, each in learned for by in each]).to(losses)
+        at_logits = torch.autograd.grad((losses * weights).sum(), [logits for _, logits, *_ in learned])
+        largest = iter(numbers(torch.cat(at_logits).abs().amax(-1)))
+        for row, *_ in learned:
+            steepest = [*islice(largest, len(row.free))]
+            refuse_nonfinite(row.example, row.free, steepest, "the gradient at the logits")
+        with blaming([row.example for row, *_ in learned]):
+            torch.autograd.backward([logits for _, logits, *_ in learned], at_logits)
         gradients = [p.grad for p in self._adapter.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
@@ -222,7 +220,7 @@ class Learner:
         before = self.snapshot()
         try:
             norm = self._stepper.step(settings, batch.steps, batch.whitening)
-            if not torch.stack([p.isfinite().all() for p in self._adapter.parameters()]).all():
+            if not torch.nn.utils.get_total_norm(self._adapter.parameters()).isfinite():
                 raise UpdateError(f"a step at lr {settings.lr:g} made weights that are not finite")
             if averaged:
                 start = self._teachers.ema or Ema(before.weights)  # a copy of the student as it was

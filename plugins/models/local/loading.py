@@ -31,6 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     how the model is told of its tools: docs/models.md. opening: turns begin as a call and are free after
     that, as on a Tinker server, instead of under a grammar of the tools' schemas. sampling_weights: int8
     samples from a rounded copy of the base model, faster (`int8`); what is learned is learned on the whole.
+    graphs: a GPU's passes are captured once and then launched whole, many times as fast (`graphs`).
     """
 
     device: str = "auto"
@@ -47,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tool_list: ToolList = "auto"
     opening: bool = False
     sampling_weights: Literal["full", "int8"] = "full"
+    graphs: bool = True
 
     @property
     def adapter(self) -> AdapterSpec:

@@ -49,6 +49,15 @@ Product: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """How W x + bias is computed."""
 
 
+def attention(q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, scale: float) -> Tensor:
+    """What queries [1, heads, n, width] find among keys and values; seen [n, all]: added to the scores."""
+    return functional.scaled_dot_product_attention(q, keys, values, attn_mask=seen, scale=scale)
+
+
+Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+"""How attention is computed."""
+
+
 class Linear(NamedTuple):
     """A linear layer and its LoRA factors; None where the adapter is not on it."""
 
@@ -59,18 +68,16 @@ class Linear(NamedTuple):
     scaling: float
 
     def low(self, x: Tensor) -> Tensor:
-        """A x, in the factors' own precision, as peft does; x is [n, in]."""
+        """A x, in the precision of x, [n, in]: the factors are rounded to it, what they learn is not."""
         assert self.a is not None  # asked only of adapted layers
-        return functional.linear(x.to(self.a.dtype), self.a)
+        return functional.linear(x, self.a.to(x.dtype))
 
     def __call__(self, x: Tensor, low: Tensor | None, product: Product) -> Tensor:
         """W x + bias, and scaling · B A x of the adapter, where there is a `low` = A x."""
         out = product(x, self.weight, self.bias)
         if low is None or self.b is None:
             return out
-        if low.dtype == x.dtype:
-            return torch.addmm(out, low, self.b.t(), alpha=self.scaling)
-        return (out + functional.linear(low, self.b) * self.scaling).to(out.dtype)
+        return torch.addmm(out, low, self.b.to(low.dtype).t(), alpha=self.scaling)
 
 
 class Norm(NamedTuple):
@@ -119,15 +126,21 @@ class Parts(NamedTuple):
 class Written:
     """The forward pass of a network. adapted: says whether the adapter is on.
 
-    watched: where it is a dict, what each factor A gives out goes in, by the id of A. product: of a matrix
-    and what comes into it.
+    watched: where it is a dict, what each factor A gives out goes in, by the id of A. product, attention: how
+    these are computed.
     """
 
     def __init__(self, parts: Parts, adapted: Callable[[], bool]) -> None:
         self.watched: dict[int, Tensor] | None = None
         self.product: Product = product
+        self.attention: Attention = attention
         self.parts = parts
         self._adapted = adapted
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of what goes from layer to layer."""
+        return self.parts.head.weight.dtype
 
     def embedded(self, ids: Tensor) -> Tensor:
         """What goes into the first layer: [n, width]."""
@@ -151,8 +164,9 @@ class Written:
             x = layer.before(hidden)
             q, k, v = (self._heads(self._linear(one, x)) for one in (layer.q, layer.k, layer.v))
             q, k = (head if norm is None else norm(head) for head, norm in ((q, layer.of_q), (k, layer.of_k)))
-            keys, values = memory.update(_turned(k, cos, sin), v, number)
-            attended = self._attended(_turned(q, cos, sin), keys, values, seen)
+            turned = _turned(torch.cat((q, k), dim=1), cos, sin)
+            keys, values = memory.update(turned[:, q.shape[1] :], v, number)
+            attended = self._attended(turned[:, : q.shape[1]], keys, values, seen)
             hidden = hidden + self._linear(layer.o, attended)
             x = layer.between(hidden)
             inner = functional.silu(self._linear(layer.gate, x)) * self._linear(layer.up, x)
@@ -182,13 +196,23 @@ class Written:
         return x.view(1, len(x), -1, self.parts.width).transpose(1, 2)
 
     def _attended(self, q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
-        """What attention finds, [n, heads · width]. The heads of a group are as many queries of one head."""
+        """What attention finds, [n, heads · width]. The heads of a group are as many queries of one head.
+
+        But where a gradient is wanted of a GPU: its deterministic kernel takes the heads alone at a time.
+        """
         shared, n = keys.shape[1], q.shape[2]
-        packed = q.reshape(1, shared, self.parts.groups * n, self.parts.width)
-        found = functional.scaled_dot_product_attention(
-            packed, keys, values, attn_mask=seen, scale=self.parts.scale
-        )
-        return found.reshape(shared * self.parts.groups, n, self.parts.width).transpose(0, 1).reshape(n, -1)
+        if q.is_cuda and q.requires_grad:
+            keys, values = (self._for_each(x) for x in (keys, values))
+            shared = q.shape[1]
+            seen = None if seen is None else seen[:n]
+        packed = q.reshape(1, shared, -1, self.parts.width)
+        found = self.attention(packed, keys, values, seen, self.parts.scale)
+        return found.reshape(-1, n, self.parts.width).transpose(0, 1).reshape(n, -1)
+
+    def _for_each(self, x: Tensor) -> Tensor:
+        """Keys or values [1, shared, n, width] once for each query head."""
+        _, shared, n, width = x.shape
+        return x[:, :, None].expand(1, shared, self.parts.groups, n, width).reshape(1, -1, n, width)
 
 
 def written(model: Any, adapted: Callable[[], bool]) -> Written | None:

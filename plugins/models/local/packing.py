@@ -168,17 +168,10 @@ class Laid:
         old = sees[:, :read].any(0).nonzero()[:, 0]
         places = {node: place for place, node in enumerate(nodes)}
         keep = torch.tensor([places[node] for row in rows for node in self.wanted[row]], dtype=torch.long)
-        on_device = old.to(device)
-        past = packed.past
-        if len(old) < read:
-            past = tuple(
-                (keys.index_select(-2, on_device), values.index_select(-2, on_device))
-                for keys, values in past
-            )
         return forward(
             torch.tensor([packed.tokens[node] for node in nodes], device=device),
             torch.tensor([packed.depths[node] for node in nodes], device=device),
-            Past(past),
+            Past(packed.past, old.to(device) if len(old) < read else None),
             sees[:, torch.cat([old, new + read])].to(device),
             keep.to(device),
             None if self.below is None else self.below[new.to(device)],
@@ -186,20 +179,32 @@ class Laid:
 
 
 class Past:
-    """The keys and values of nodes that were read, as a `Memory`: a new one each time, as it is added to."""
+    """The keys and values of nodes that were read, as a `Memory`: a new one each time, as it is added to.
 
-    def __init__(self, read: Layers) -> None:
-        self._layers = dict(enumerate(read))
-        self.length = read[0][0].shape[-2] if read else 0
+    chosen: of which of the nodes; None: of all.
+    """
+
+    def __init__(self, read: Layers, chosen: Tensor | None = None) -> None:
+        self._read = read
+        self._chosen = chosen
+        self._new: dict[int, tuple[Tensor, Tensor]] = {}
+        self.length = 0 if not read else len(chosen) if chosen is not None else read[0][0].shape[-2]
+
+    def of(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [1, heads, length, width] of what was read."""
+        keys, values = self._read[layer]
+        if self._chosen is None:
+            return keys, values
+        return keys.index_select(-2, self._chosen), values.index_select(-2, self._chosen)
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """See `Memory`."""
-        if layer in self._layers:
-            before = self._layers[layer]
+        before = self._new.get(layer) or (self.of(layer) if self._read else None)
+        if before is not None:
             keys, values = torch.cat([before[0], keys], dim=-2), torch.cat([before[1], values], dim=-2)
         else:
             keys, values = keys.contiguous(), values.contiguous()  # as what is put together is: the same bits
-        self._layers[layer] = keys, values
+        self._new[layer] = keys, values
         return keys, values
 
 

@@ -60,10 +60,13 @@ class LocalPolicy:
         self._codec = codec = self._language.codec
         self._opens = given.opening
         self._adapter = Adapter(model, given.adapter, self._language.header)
+        graphs = device.type == "cuda" and given.graphs and self._adapter.capture()
         self._constraint = Constraint(tokenizer, self._adapter.vocabulary, self._language.ends)
         begins = self._language.header[0] if self._language.header else None
         pieces = Pieces(loading.room_for_pieces(model), begins)
         self._stack = loading.fingerprint(device, dtype) | self._language.stack
+        if graphs:
+            self._stack |= {"graphs": "true"}
         kept = files.folder.parent / ".read" if files.folder.parent == cache else None
         self._shelf = Shelf(kept, pieces, {**self._stack, "base": files.base}, device)
         self._prefix = Prefix(self._adapter, pieces, device, self._shelf)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from continualcode.plugins.models.local.adapter import Adapter
+from continualcode.plugins.models.local.graphs import Slab
 from continualcode.plugins.models.local.packing import Packed, Reading
 from continualcode.plugins.models.local.pieces import BASE, Layers, Piece, Pieces
 from continualcode.plugins.models.local.shelf import Shelf
@@ -65,11 +66,11 @@ class Prefix:
         self._shelf = shelf
         self._adapter = adapter
         self._pieces = pieces
-        self._device = device
+        self.device = device
         self._split = Split(0, "", "")
         self._ids: list[int] = []
         self._exact = 0  # how many tokens at the start are as if read in pieces
-        self._buffer = Buffer()
+        self._buffer = adapter.slab() or Buffer()
 
     @torch.no_grad()
     def start(
@@ -150,24 +151,30 @@ class Prefix:
 
     def _forward(self, piece: list[int], weights: str, last: int) -> Tensor:
         """Add `piece` to the sequence; the logits [last, V] after its last tokens."""
-        before, count = len(self._ids), len(piece)
-        self._buffer.kept = before
-        places = torch.arange(before, before + count, device=self._device)
+        self._buffer.kept = before = len(self._ids)
+        with self._adapter.disabled() if weights == BASE else nullcontext():
+            if isinstance(self._buffer, Slab):
+                logits = self._adapter.spoken(piece, self._buffer, last)
+            else:
+                logits = self._at_once(piece, before, self._buffer, last)
+        self._ids += piece
+        self.computed += len(piece)
+        return logits
+
+    def _at_once(self, piece: list[int], before: int, buffer: "Buffer", last: int) -> Tensor:
+        count = len(piece)
+        places = torch.arange(before, before + count, device=self.device)
         mask = None
         if count > 1:
-            mask = torch.arange(before + count, device=self._device) <= places[:, None]
-        with self._adapter.disabled() if weights == BASE else nullcontext():
-            logits = self._adapter.forward(
-                torch.tensor(piece, device=self._device),
-                places,
-                self._buffer,
-                mask,
-                # A tensor, as the number 0 would mean all of them.
-                torch.arange(count - last, count, device=self._device),
-            )
-        self._ids += piece
-        self.computed += count
-        return logits
+            mask = torch.arange(before + count, device=self.device) <= places[:, None]
+        return self._adapter.forward(
+            torch.tensor(piece, device=self.device),
+            places,
+            buffer,
+            mask,
+            # A tensor, as the number 0 would mean all of them.
+            torch.arange(count - last, count, device=self.device),
+        )
 
     def _keep(self, count: int) -> None:
         """Go back to the first `count` tokens, if there are more."""

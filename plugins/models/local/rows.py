@@ -7,10 +7,10 @@ Only free positions carry loss; for the others every figure is 0.
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class Look:
 
 
 class Seen(NamedTuple):
-    """The student on one row, on the device: [F] each; `kept` is one bool. See `Look`."""
+    """The student on one row, on the device: [F] each; kept: bool. See `Look`."""
 
     row: Row
     losses: Tensor
@@ -71,18 +71,54 @@ class Seen(NamedTuple):
     kept: Tensor
 
 
-def compared(row: Row, logits: Tensor | None, objective: Objective) -> Seen:
-    """The student's logits [F, V] beside the row's teacher. No logits: the row has no free position."""
+def compared(
+    rows: Sequence[Row], scored: Sequence[Tensor | None], objective: Objective, together: bool
+) -> list[Seen]:
+    """The student's logits [F, V] beside each row's teacher. No logits: the row has no free position.
+
+    together: rows of a kind as one: a fraction of the launches on a GPU, on a CPU memory for nothing.
+    """
+    kinds: dict[object, list[int]] = {}
+    for number, (row, logits) in enumerate(zip(rows, scored, strict=True)):
+        alone = number if logits is None or not together else None
+        told = row.advantage if row.example.part == "attempt" else row.example.part == "sample"
+        kind = (alone, told, row.example.temperature, row.allowed is None, row.support is None)
+        kinds.setdefault(kind, []).append(number)
+    found: dict[int, Seen] = {}
+    for numbers in kinds.values():
+        some, parts = [rows[n] for n in numbers], [each for n in numbers if (each := scored[n]) is not None]
+        whole = _compared(
+            _joined(some), torch.cat(parts) if len(parts) > 1 else next(iter(parts), None), objective
+        )
+        counts = [len(row.free) for row in some] if parts else [0]
+        split = zip(*(torch.split(part, counts) for part in whole), strict=True)
+        found |= {n: Seen(rows[n], *part) for n, part in zip(numbers, split, strict=True)}
+    return [found[n] for n in range(len(rows))]
+
+
+def _joined(rows: Sequence[Row]) -> Row:
+    """Rows of a kind as one, as far as `_compared` asks."""
+
+    def cat(name: str) -> Any:
+        parts = [getattr(row, name) for row in rows]
+        return None if parts[0] is None else torch.cat(parts)
+
+    names = ("tokens", "sampled", "allowed", "support", "teacher", "teacher_tokens")
+    return rows[0] if len(rows) == 1 else replace(rows[0], **{name: cat(name) for name in names})
+
+
+def _compared(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The losses to descend, divergences, advantages, and what is kept, [F] each."""
     if logits is None:
         none = torch.zeros(0, device=row.tokens.device)
-        return Seen(row, none, none, none, none)
+        return none, none, none, none
     full = objectives.log_probs(logits, row.example.temperature, row.allowed)
     tokens = of(full, row.tokens)
-    kept = (full.detach().argmax(-1) == row.tokens).all()
+    kept = full.detach().argmax(-1) == row.tokens
     if row.example.part == "attempt":
         losses = objectives.policy_gradient(tokens, row.sampled, row.advantage, objective.reward_clip)
         none = torch.zeros_like(row.sampled)
-        return Seen(row, losses, none, none + row.advantage, kept)
+        return losses, none, none + row.advantage, kept
     student = full if row.support is None else objectives.with_tail(full.gather(1, row.support))
     if objective.divergence == "sampled":
         losses = objectives.sampled_token(tokens, row.teacher_tokens)
@@ -92,22 +128,21 @@ def compared(row: Row, logits: Tensor | None, objective: Objective) -> Seen:
         divergences = losses.detach()
     if row.example.part == "sample":
         losses = losses * objectives.importance_ratio(tokens, row.sampled, objective.ratio_clip)
-    return Seen(row, losses, divergences, row.teacher_tokens - tokens.detach(), kept)
+    return losses, divergences, row.teacher_tokens - tokens.detach(), kept
 
 
 def looks(seen: Sequence[Seen]) -> list[Look]:
     """All that was compared as numbers, taken from the device at once. Refuses what is not finite."""
-    parts = [part for one in seen for part in (one.losses, one.divergences, one.advantages)]
-    flags = [one.kept[None] for one in seen if one.row.free]
-    told = iter(numbers(torch.cat(parts + flags)) if flags else [])
-    figures = [[*islice(told, len(part))] for part in parts]
+    parts = [part for one in seen for part in (one.losses, one.divergences, one.advantages, one.kept)]
+    told = iter(numbers(torch.cat(parts)) if parts else [])
     found: list[Look] = []
-    for number, one in enumerate(seen):
-        of_row = figures[3 * number : 3 * number + 3]
-        for values, name in zip(of_row, ("the loss", "the divergence", "the advantage"), strict=True):
-            refuse_nonfinite(one.row.example, one.row.free, values, name)
-        kept = bool(next(told)) if one.row.free else True
-        found.append(Look(one.row, kept, *(spread(one.row, values) for values in of_row)))
+    for one in seen:
+        row, count = one.row, len(one.losses)
+        figures = [[*islice(told, count)] for _ in range(3)]
+        for values, name in zip(figures, ("the loss", "the divergence", "the advantage"), strict=True):
+            refuse_nonfinite(row.example, row.free, values, name)
+        kept = all([*islice(told, count)])
+        found.append(Look(row, kept, *(spread(row, values) for values in figures)))
     return found
 
 

@@ -65,7 +65,7 @@ class Sampler:
         """
         most = min(params.max_tokens, self.room(prompt_ids))
         parts = split(self._adapter, prompt_ids, weights)._replace(quick=self._quick)
-        generator = torch.Generator().manual_seed(params.seed)
+        generator = torch.Generator(self._prefix.device).manual_seed(params.seed)
         walk = self._constraint.walk(grammar)
         ahead = PromptLookup(self._prefix, prompt_ids, most, drafting=not self._quick)
         stream = Stream(self._codec, on_text)
@@ -118,7 +118,7 @@ class Sampler:
 def draw(
     logits: Tensor, allowed: Tensor | None, temperature: float, generator: torch.Generator
 ) -> tuple[int, float]:
-    """One token from logits [V] under a packed mask, and its logprob. The generator is the CPU's."""
+    """One token from logits [V] under a packed mask, and its logprob. The generator is of their device."""
     among = scores(logits, allowed, temperature)
     if temperature == 0.0:
         token = int(among.argmax())

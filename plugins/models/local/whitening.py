@@ -8,7 +8,7 @@ apart from them it is large. This is the input factor of K-FAC (Martens and Gros
 alone, in an adapter's few dimensions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,10 +32,24 @@ def maps(adapter: Adapter, damping: float, forward: Callable[[], object]) -> lis
 
 
 def _inverse_root(inputs: Tensor, damping: float) -> Tensor:
-    """(M + damping · mean eigenvalue)^(-1/2) of inputs [N, rank], in their dtype; on the CPU."""
+    """(M + damping · mean eigenvalue)^(-1/2) of inputs [N, rank], in float32 or better; on the CPU."""
     rows = inputs.to("cpu", torch.float64)
     linalg: Any = torch.linalg  # untyped
     values, vectors = linalg.eigh(rows.T @ rows / len(rows))
     values = values.clamp(min=0.0) + max(damping * float(values.mean()), 1e-12)
     root: Tensor = (vectors * values.rsqrt()) @ vectors.T
-    return root.to(inputs)
+    return root.to(inputs.device, torch.promote_types(inputs.dtype, torch.float32))
+
+
+def each(lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> list[Tensor]:
+    """Each matrix of `lefts` times that of `rights`; on a GPU those of a shape in one launch."""
+    if not lefts or not lefts[0].is_cuda:
+        return [left @ right for left, right in zip(lefts, rights, strict=True)]
+    alike: dict[torch.Size, list[int]] = {}
+    for number, left in enumerate(lefts):
+        alike.setdefault(left.shape, []).append(number)
+    found: dict[int, Tensor] = {}
+    for numbers in alike.values():
+        left, right = (torch.stack([of[n] for n in numbers]) for of in (lefts, rights))
+        found |= zip(numbers, left @ right, strict=True)
+    return [found[number] for number in range(len(lefts))]
