@@ -99,7 +99,7 @@ class Ours:
         policy = self._policy
         policy.reset()
         pieces = policy._prefix._pieces
-        pieces.__init__(pieces._most, pieces._begins)
+        pieces.__init__(pieces._most, pieces._begins, pieces._size)
         policy._prefix._keep(0)
         return {}
 

@@ -36,7 +36,10 @@ def teach_with_retry(session: Session, rule: CaseRule, case: Case) -> Lesson:
     finally:
         session.config = configured
     engine.learn(session)
-    outcome = next(reversed(session.transcript.outcomes.values()))
+    outcome = next(reversed(session.transcript.outcomes.values()), None)
+    if outcome is None:
+        why = f"none of {RETRIES} calls followed the rule"
+        return msgspec.structs.replace(lesson, outcome="update_failed", why=why)
     kind = outcome.__struct_config__.tag
     return msgspec.structs.replace(lesson, outcome=kind, why=getattr(outcome, "why", ""))
 

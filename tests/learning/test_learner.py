@@ -13,6 +13,7 @@ from continualcode.plugins.models.local import objectives as o
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.models.local.packing import Laid, Packed
+from continualcode.plugins.models.local.rows import Seen, compared
 
 Build = Callable[..., Example]
 
@@ -373,3 +374,34 @@ def test_two_runs_end_in_the_same_bits(learner: Learner, example: Build) -> None
         return learner.weights(), learner.optimiser_state()
 
     assert run() == run()
+
+
+@pytest.mark.parametrize("objective", [Objective(), Objective(top_k=3), Objective(divergence="sampled")])
+def test_rows_compared_together_are_compared_as_alone(
+    learner: Learner, example: Build, objective: Objective
+) -> None:
+    """As on a GPU, with a row of each kind, and one in which nothing was free."""
+    grammar = "7|8 9|9 10|10|11 12"
+    shown = {"part": "demonstration", "sampled_logprobs": ()}
+    rows = [
+        example(),
+        example(sample="s2", completion_ids=(7, 9, 10), temperature=0.5),
+        example(sample="s3", grammar=grammar),
+        example(sample="s4", grammar="7|8|9|10|11"),
+        example(sample="s5", completion_ids=(12, 13), **shown),
+        example(sample="s6", completion_ids=(14,), **shown),
+        example(sample="s7", grammar=grammar, **shown),
+    ]
+    inside: Any = learner
+    batch = learner.prepare(rows, objective, Optimiser())
+    found: list[list[Seen]] = []
+    slopes: list[list[Tensor]] = []
+    for together in (False, True):
+        found.append(compared(batch.rows, scored := inside._scorer.logits(batch.rows), objective, together))
+        total = torch.stack([one.losses.sum() for one in found[-1] if one.row.free]).sum()
+        slopes.append(list(torch.autograd.grad(total, [one for one in scored if one is not None])))
+    for alone, together in zip(*found, strict=True):
+        assert alone.row is together.row
+        for one, other in zip(alone[1:], together[1:], strict=True):
+            assert torch.allclose(one.float(), other.float(), atol=1e-6)
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*slopes, strict=True))

@@ -95,8 +95,8 @@ class Graphs:
         self._passes: dict[tuple[int, int, bool], _Pass] = {}
         self._steps: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._pool: Any = torch.cuda.graph_pool_handle() if captured else None
-        # It was captured on a stream of its own, and autograd waits for that.
-        warnings.filterwarnings("ignore", "The AccumulateGrad node's stream", UserWarning)
+        if captured:  # on a stream of their own, which autograd waits for, and says so
+            warnings.filterwarnings("ignore", "The AccumulateGrad node's stream", UserWarning)
 
     def slab(self) -> Slab:
         """Room for a sequence."""
@@ -109,7 +109,7 @@ class Graphs:
         """
         before, count = slab.kept, len(ids)
         size = next(size for size in SIZES if size >= count)
-        one = self._pass(size, _power(before + size) - size)
+        one = self._pass(size, _power(before + size))
         one.ids[:count] = torch.tensor(ids, device=one.ids.device)
         one.before.fill_(before)
         one.past[..., :before, :] = slab.held[..., :before, :]
@@ -148,7 +148,7 @@ class Graphs:
         if key not in self._passes:
             if room not in self._pasts:
                 self._pasts[room] = self._empty(room)
-            made = _Pass(self._reader, size, self._pasts[room], self._round)
+            made = _Pass(self._reader, size, self._pasts[room][..., : room - size, :], self._round)
             if self._captured:
                 made.capture(self._pool)
             self._passes[key] = made

@@ -18,7 +18,9 @@ from typing import TypeAlias
 from torch import Tensor
 
 PIECE = 128
-"""How many tokens are read, and kept, together at most."""
+"""How many tokens are read, and kept, together at most. On a GPU `PIECE_ON_GPU`: it waits for its weights."""
+
+PIECE_ON_GPU = 512
 
 BASE = "base"
 """The name of the base model's weights: the adapter off."""
@@ -45,13 +47,14 @@ class Piece:
 class Pieces:
     """The tree. Holds at most `most` bytes: what was used longest ago goes, the ends of sequences first.
 
-    begins: the token that every message begins with; None: messages cannot be told.
+    begins: the token that every message begins with; None: messages cannot be told. size: of a piece at most.
     """
 
-    def __init__(self, most: int, begins: int | None = None) -> None:
+    def __init__(self, most: int, begins: int | None = None, size: int = PIECE) -> None:
         self.bytes = 0
         self._most = most
         self._begins = begins
+        self._size = size
         self._roots: dict[str, Piece] = {}
         self._by_use: OrderedDict[Piece, None] = OrderedDict()
 
@@ -63,7 +66,7 @@ class Pieces:
         """Where the pieces of a sequence end, the last at its end; those before are whole."""
         start = 0
         for place, token in enumerate(ids):
-            if place - start == PIECE or (token == self._begins and place > start):
+            if place - start == self._size or (token == self._begins and place > start):
                 yield place
                 start = place
         if ids:

@@ -37,7 +37,7 @@ from continualcode.plugins.models.local.constraint import Constraint
 from continualcode.plugins.models.local.demonstration import Demonstrator
 from continualcode.plugins.models.local.int8 import refuse_int8
 from continualcode.plugins.models.local.learner import Learner
-from continualcode.plugins.models.local.pieces import BASE, Pieces
+from continualcode.plugins.models.local.pieces import BASE, PIECE, PIECE_ON_GPU, Pieces
 from continualcode.plugins.models.local.prefix import Prefix, split
 from continualcode.plugins.models.local.sampler import Sampler
 from continualcode.plugins.models.local.shelf import Shelf
@@ -63,7 +63,8 @@ class LocalPolicy:
         graphs = device.type == "cuda" and given.graphs and self._adapter.capture()
         self._constraint = Constraint(tokenizer, self._adapter.vocabulary, self._language.ends)
         begins = self._language.header[0] if self._language.header else None
-        pieces = Pieces(loading.room_for_pieces(model), begins)
+        size = PIECE_ON_GPU if device.type == "cuda" else PIECE
+        pieces = Pieces(loading.room_for_pieces(model), begins, size)
         self._stack = loading.fingerprint(device, dtype) | self._language.stack
         if graphs:
             self._stack |= {"graphs": "true"}
