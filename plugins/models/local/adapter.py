@@ -158,11 +158,11 @@ class Adapter:
 
         return general.logits(self.model, ids, places, memory, mask, keep)
 
-    def capture(self, captured: bool = True) -> bool:
+    def capture(self, context: int, captured: bool = True) -> bool:
         """Have passes of fixed shapes from now on, where they can be had; see `graphs`."""
         if self._written is not None:
             own = self.parameters()
-            self._graphs = Graphs(self._written, own, self.first, lambda: self._on, captured)
+            self._graphs = Graphs(self._written, own, self.first, lambda: self._on, context, captured)
         return self._graphs is not None
 
     def slab(self) -> Slab | None:

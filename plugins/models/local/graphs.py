@@ -73,7 +73,8 @@ class Slab:
 class Graphs:
     """The passes of one model. adapted: says whether the adapter is on; factors: the adapter's.
 
-    first: the first layer that it is on. captured: False runs the same passes without a GPU, for tests.
+    first: the first layer that it is on. context: how many tokens a sequence has at most. captured: False
+    runs the same passes without a GPU, for tests.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Graphs:
         factors: Sequence[torch.nn.Parameter],
         first: int,
         adapted: Callable[[], bool],
+        context: int,
         captured: bool = True,
     ) -> None:
         self._written = written
@@ -91,7 +93,8 @@ class Graphs:
         self._rounded = [factor.detach().to(written.dtype, copy=True) for factor in factors]
         self._reader = Written(_with(written.parts, factors, self._rounded), adapted)
         self._captured = captured
-        self._pasts: dict[int, Tensor] = {}
+        self._most = _multiple(context, CHUNK) + SIZES[-1]
+        self._past: Tensor | None = None  # of the sequence that a pass is in: all passes read it here
         self._passes: dict[tuple[int, int, bool], _Pass] = {}
         self._steps: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._pool: Any = torch.cuda.graph_pool_handle() if captured else None
@@ -109,7 +112,7 @@ class Graphs:
         """
         before, count = slab.kept, len(ids)
         size = next(size for size in SIZES if size >= count)
-        one = self._pass(size, _power(before + size))
+        one = self._pass(size, min(self._most, _power(before + size)))
         one.ids[:count] = torch.tensor(ids, device=one.ids.device)
         one.before.fill_(before)
         one.past[..., :before, :] = slab.held[..., :before, :]
@@ -146,9 +149,8 @@ class Graphs:
     def _pass(self, size: int, room: int) -> "_Pass":
         key = size, room, self._adapted()
         if key not in self._passes:
-            if room not in self._pasts:
-                self._pasts[room] = self._empty(room)
-            made = _Pass(self._reader, size, self._pasts[room][..., : room - size, :], self._round)
+            self._past = self._empty(self._most) if self._past is None else self._past
+            made = _Pass(self._reader, size, self._past[..., : room - size, :], self._round)
             if self._captured:
                 made.capture(self._pool)
             self._passes[key] = made

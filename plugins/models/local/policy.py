@@ -60,7 +60,8 @@ class LocalPolicy:
         self._codec = codec = self._language.codec
         self._opens = given.opening
         self._adapter = Adapter(model, given.adapter, self._language.header)
-        graphs = device.type == "cuda" and given.graphs and self._adapter.capture()
+        context = min(given.context, self._adapter.context)
+        graphs = device.type == "cuda" and given.graphs and self._adapter.capture(context)
         self._constraint = Constraint(tokenizer, self._adapter.vocabulary, self._language.ends)
         begins = self._language.header[0] if self._language.header else None
         size = PIECE_ON_GPU if device.type == "cuda" else PIECE
@@ -72,7 +73,6 @@ class LocalPolicy:
         self._shelf = Shelf(kept, pieces, {**self._stack, "base": files.base}, device)
         self._prefix = Prefix(self._adapter, pieces, device, self._shelf)
         self._learner = Learner(self._adapter, self._constraint, self._prefix, device)
-        context = min(given.context, self._adapter.context)
         quick = given.sampling_weights == "int8"
         if quick:
             refuse_int8(device, dtype, self._adapter.is_written)
