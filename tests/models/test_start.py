@@ -1,6 +1,8 @@
 """What makes a start quick: the weights, tokens and masks that transformers gives, without importing it."""
 
+import ctypes
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from continualcode.core.data import Call, ToolSpec
+from continualcode.plugins.models import local
 from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.families import Language
 from continualcode.plugins.models.local import bare, general, loading
@@ -208,3 +211,21 @@ def test_a_warm_start_imports_neither_transformers_nor_peft(
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("said", [None, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_threads_wait_briefly_unless_the_user_says_otherwise(
+    said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As C sees it, while libraries are loaded; what runs later inherits nothing."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    if said:
+        monkeypatch.setenv(said, "7")
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_char_p
+    before = dict(os.environ)
+    with local.waiting_briefly():
+        wanted = {None: local.SPINS.encode(), "GOMP_SPINCOUNT": b"7", "OMP_WAIT_POLICY": None}[said]
+        assert getenv(b"GOMP_SPINCOUNT") == wanted
+    assert dict(os.environ) == before

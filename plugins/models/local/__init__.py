@@ -6,6 +6,7 @@ Importing this imports no torch: the base install has none.
 
 import gc
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from continualcode.core.protocols import Policy, Progress
 from continualcode.plugins.models.local.disk import read_ahead
 
 EXTRA = ("torch", "transformers", "peft", "llguidance", "safetensors")
+SPINS = "1000"
+"""How often a thread without work looks for some before it sleeps; of GNU's OpenMP, torch's on Linux."""
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # two letters at least: `C:\models` is a folder
 
 
@@ -43,10 +46,28 @@ def _build(model: str, options: Mapping[str, Any], progress: Progress) -> Policy
     cache = options.get("cache")
     files = store.resolve(model, cache=Path(cache).expanduser() if cache else None, progress=progress)
     read_ahead(files.folder)
-    with without_collector():
+    with without_collector(), waiting_briefly():
         from continualcode.plugins.models.local.policy import LocalPolicy
 
         return LocalPolicy(model, options, progress)
+
+
+@contextmanager
+def waiting_briefly() -> Generator[None]:
+    """Inside, OpenMP is told as it is loaded that a thread without work soon sleeps; the user's word goes first.
+
+    By default it spins for milliseconds, on a core that another program may have work for: what it then
+    waits for is itself (benchmarks/speed). `SPINS` costs nothing where the cores are free. What the agent
+    runs later inherits none of it.
+    """
+    told = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    if not told:
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        if not told:
+            del os.environ["GOMP_SPINCOUNT"]
 
 
 @contextmanager
