@@ -54,7 +54,7 @@ def _build(model: str, options: Mapping[str, Any], progress: Progress) -> Policy
 
 @contextmanager
 def waiting_briefly() -> Generator[None]:
-    """Inside, OpenMP is told as it is loaded that a thread without work soon sleeps; the user's word goes first.
+    """Inside, OpenMP is told as it is loaded that a thread without work soon sleeps, if nobody has said more.
 
     By default it spins for milliseconds, on a core that another program may have work for: what it then
     waits for is itself (benchmarks/speed). `SPINS` costs nothing where the cores are free. What the agent
