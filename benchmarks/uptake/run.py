@@ -47,6 +47,9 @@ ARMS: dict[str, tuple[str, ...]] = {
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
+    # Ours on what `sft` learns, the call that was approved after the denial; the second with it as the target.
+    "retry": (),
+    "retry-imitation": ("trainer.teacher=completion",),
     # The original at three steps and at ten: less than our FLOPs, and as many or more.
     "original-3": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original", "trainer.max_steps=3"),
     "original-10": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original", "trainer.max_steps=10"),
@@ -83,7 +86,8 @@ def told(rule: CaseRule) -> CaseRule:
 
 def lesson(arm: str, session: Session, rule: CaseRule, case: Case) -> Lesson:
     """One correction, used as the arm uses it."""
-    return teach_with_retry(session, rule, case) if arm == "sft" else teach(session, rule, case)
+    retries = arm in ("sft", "retry", "retry-imitation")
+    return teach_with_retry(session, rule, case) if retries else teach(session, rule, case)
 
 
 class Bench:
