@@ -47,7 +47,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "original": ("model.acts_on=all", "model.upper=1.0", "trainer.name=original"),
     "sft": ("trainer.name=sft",),
     "sdpo": (),
-    # Ours on what `sft` learns, the call that was approved after the denial; the second with it as the target.
+    # Ours on what `sft` learns, the call approved after the denial; the second with that as the target.
     "retry": (),
     "retry-imitation": ("trainer.teacher=completion",),
     # The original at three steps and at ten: less than our FLOPs, and as many or more.
