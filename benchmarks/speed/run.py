@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import sessions
+import torch
 
 from continualcode.plugins.models.local import store
 
@@ -292,6 +293,8 @@ def main() -> None:
     parser.add_argument("--trl", metavar="PYTHON")
     parser.add_argument("--llama", metavar="PYTHON=GGUF", help="for one model at a time")
     given = parser.parse_args()
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU on this machine; --device cpu measures without one")
     print(f"expected: {json.dumps(EXPECTED, indent=1, ensure_ascii=False)}")
     table, began = Table(), time.time()
     text = "\n".join(file.read_text() for file in sorted((HERE.parent.parent / "core").glob("*.py")))

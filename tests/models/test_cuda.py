@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 MakePolicy = Callable[..., LocalPolicy]
 Tools = tuple[ToolSpec, ...]
+Ids = tuple[int, ...]
 GPU = "cuda"
 CLOSE = {"float32": 2e-3, "bfloat16": 0.5}
 """Nats by which two devices' logprobs differ at most on the tiny model, whose logits are far apart."""
@@ -55,12 +56,9 @@ def sample(policy: LocalPolicy, tools: Tools, words: str, temperature: float = 0
     return policy.sample(prompt(policy, tools, words), policy.grammar(tools), params)
 
 
-def rows(policy: LocalPolicy, tools: Tools) -> list[Example]:
-    """A correction's sample, a guided demonstration, an anchor and a probe."""
-    asked, told = prompt(policy, tools, "Fix it."), prompt(policy, tools, "Fix it. Use edit_lines.")
-    drawn = sample(policy, tools, "Fix it.")
-    grammar = policy.grammar(tools)
-    own = Example(
+def drawn_row(asked: Ids, told: Ids, drawn: Sample, grammar: str | None) -> Example:
+    """A sample as a row of an update."""
+    return Example(
         correction="c",
         sample="s",
         prompt_ids=asked,
@@ -70,6 +68,14 @@ def rows(policy: LocalPolicy, tools: Tools) -> list[Example]:
         temperature=0.7,
         grammar=grammar,
     )
+
+
+def rows(policy: LocalPolicy, tools: Tools) -> list[Example]:
+    """A correction's sample, a guided demonstration, an anchor and a probe."""
+    asked, told = prompt(policy, tools, "Fix it."), prompt(policy, tools, "Fix it. Use edit_lines.")
+    drawn = sample(policy, tools, "Fix it.")
+    grammar = policy.grammar(tools)
+    own = drawn_row(asked, told, drawn, grammar)
     shown = policy.demonstrate(told, asked, grammar, teacher="base", guidance=2.0, max_tokens=30)
     unsampled = {"sampled_logprobs": (), "temperature": 1.0}
     rule = {"part": "demonstration", "neutral_ids": asked, "guidance": 2.0, **unsampled}
@@ -157,18 +163,8 @@ def test_it_says_what_a_cpu_says(make_policy: MakePolicy, tools: Tools, dtype: s
 
 def scored(policy: LocalPolicy, ids: tuple[int, ...], drawn: Sample, grammar: str | None) -> list[float]:
     """The logprobs of a sample, as an update scores them: advantages are those of a teacher, less these."""
-    row = Example(
-        correction="c",
-        sample="s",
-        prompt_ids=ids,
-        teacher_ids=ids,
-        completion_ids=drawn.token_ids,
-        sampled_logprobs=drawn.logprobs,
-        temperature=0.7,
-        grammar=grammar,
-    )
     own: Any = policy
-    batch = own.prepare([row], Objective(teacher="live"), Optimiser())
+    batch = own.prepare([drawn_row(ids, ids, drawn, grammar)], Objective(teacher="live"), Optimiser())
     return [float(value) for value in batch.rows[0].teacher_tokens]
 
 

@@ -18,9 +18,10 @@ from typing import TypeAlias
 from torch import Tensor
 
 PIECE = 128
-"""How many tokens are read, and kept, together at most. On a GPU `PIECE_ON_GPU`: it waits for its weights."""
+"""How many tokens are read, and kept, together at most."""
 
 PIECE_ON_GPU = 512
+"""The same on a GPU, for which a few hundred tokens more are no more to do than to read the weights."""
 
 BASE = "base"
 """The name of the base model's weights: the adapter off."""

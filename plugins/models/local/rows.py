@@ -79,21 +79,21 @@ def compared(
     together: rows of a kind as one: a fraction of the launches on a GPU, on a CPU memory for nothing.
     """
     kinds: dict[object, list[int]] = {}
-    for number, (row, logits) in enumerate(zip(rows, scored, strict=True)):
-        alone = number if logits is None or not together else None
-        told = row.advantage if row.example.part == "attempt" else row.example.part == "sample"
-        kind = (alone, told, row.example.temperature, row.allowed is None, row.support is None)
-        kinds.setdefault(kind, []).append(number)
     found: dict[int, Seen] = {}
-    for numbers in kinds.values():
-        some, parts = [rows[n] for n in numbers], [each for n in numbers if (each := scored[n]) is not None]
-        whole = _compared(
-            _joined(some), torch.cat(parts) if len(parts) > 1 else next(iter(parts), None), objective
-        )
-        counts = [len(row.free) for row in some] if parts else [0]
-        split = zip(*(torch.split(part, counts) for part in whole), strict=True)
-        found |= {n: Seen(rows[n], *part) for n, part in zip(numbers, split, strict=True)}
-    return [found[n] for n in range(len(rows))]
+    for number, (row, logits) in enumerate(zip(rows, scored, strict=True)):
+        if logits is None:
+            found[number] = Seen(row, *[torch.zeros(0, device=row.tokens.device)] * 4)
+            continue
+        told = row.advantage if row.example.part == "attempt" else row.example.part == "sample"
+        kind = (told, row.example.temperature, row.allowed is None, row.support is None)
+        kinds.setdefault(kind if together else number, []).append(number)
+    for places in kinds.values():
+        some = [rows[place] for place in places]
+        parts = [each for place in places if (each := scored[place]) is not None]
+        whole = _compared(_joined(some), parts[0] if len(parts) == 1 else torch.cat(parts), objective)
+        apart = zip(*(torch.split(part, [len(row.free) for row in some]) for part in whole), strict=True)
+        found |= {place: Seen(rows[place], *part) for place, part in zip(places, apart, strict=True)}
+    return [found[number] for number in range(len(rows))]
 
 
 def _joined(rows: Sequence[Row]) -> Row:
@@ -107,11 +107,8 @@ def _joined(rows: Sequence[Row]) -> Row:
     return rows[0] if len(rows) == 1 else replace(rows[0], **{name: cat(name) for name in names})
 
 
-def _compared(row: Row, logits: Tensor | None, objective: Objective) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _compared(row: Row, logits: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The losses to descend, divergences, advantages, and what is kept, [F] each."""
-    if logits is None:
-        none = torch.zeros(0, device=row.tokens.device)
-        return none, none, none, none
     full = objectives.log_probs(logits, row.example.temperature, row.allowed)
     tokens = of(full, row.tokens)
     kept = full.detach().argmax(-1) == row.tokens

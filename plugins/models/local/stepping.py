@@ -8,7 +8,7 @@ from torch import Tensor
 from continualcode.core.data import Optimiser
 from continualcode.plugins.models.figures import learning_rate
 from continualcode.plugins.models.local.adapter import Factors
-from continualcode.plugins.models.local.whitening import each
+from continualcode.plugins.models.local.whitening import products
 
 
 class Stepper:
@@ -26,7 +26,7 @@ class Stepper:
         white = [(p, w) for p, w in zip(self._parameters, whitening, strict=False) if w is not None]
         before, maps = [p.detach().clone() for p, _ in white], [by for _, by in white]
         steep = [(p, g, by) for p, by in white if (g := p.grad) is not None]
-        gradients = each([g for _, g, _ in steep], [by for *_, by in steep])
+        gradients = products([g for _, g, _ in steep], [by for *_, by in steep])
         for (parameter, *_), gradient in zip(steep, gradients, strict=True):
             parameter.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip)
@@ -41,7 +41,7 @@ class Stepper:
         self._adamw.step()  # pyright: ignore[reportUnknownMemberType]  # torch leaves `closure` untyped
         with torch.no_grad():
             moved = [p - was for (p, _), was in zip(white, before, strict=True)]
-            for (parameter, _), was, by in zip(white, before, each(moved, maps), strict=True):
+            for (parameter, _), was, by in zip(white, before, products(moved, maps), strict=True):
                 parameter.copy_(was + by)
         return float(norm)
 

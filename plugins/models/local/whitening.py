@@ -41,7 +41,7 @@ def _inverse_root(inputs: Tensor, damping: float) -> Tensor:
     return root.to(inputs.device, torch.promote_types(inputs.dtype, torch.float32))
 
 
-def each(lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> list[Tensor]:
+def products(lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> list[Tensor]:
     """Each matrix of `lefts` times that of `rights`; on a GPU those of a shape in one launch."""
     if not lefts or not lefts[0].is_cuda:
         return [left @ right for left, right in zip(lefts, rights, strict=True)]
