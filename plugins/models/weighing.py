@@ -45,6 +45,7 @@ def taken(
     """How often the loss counts each row in the step after `steps`: 0 where it is not its turn.
 
     Rows that go in turn stand for all of their kind, so they count as often as there are more than take part.
+    A step takes every nth: those beside each other are alike.
     learned: the rows' shares; one that has none takes no part.
     """
     times = [1.0 if share else 0.0 for share in learned]
@@ -52,9 +53,10 @@ def taken(
         queue = [n for n, e in enumerate(examples) if e.part in parts and learned[n]]
         if not objective.in_turn or len(queue) <= objective.in_turn:
             continue
-        now = {queue[(steps * objective.in_turn + n) % len(queue)] for n in range(objective.in_turn)}
+        apart = math.ceil(len(queue) / objective.in_turn)
+        now = queue[steps % apart :: apart]
         for n in queue:
-            times[n] = len(queue) / objective.in_turn if n in now else 0.0
+            times[n] = len(queue) / len(now) if n in now else 0.0
     return times
 
 

@@ -19,9 +19,12 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.eventlog import unpack_u32
 from continualcode.plugins.trainers.in_question import grammar_of, through
-from continualcode.plugins.trainers.situations import PROBES, SITUATIONS, Situation, messages
+from continualcode.plugins.trainers.situations import KINDS, PROBES, Situation, messages
 
-ANCHORS = SITUATIONS
+OF_A_KIND = 3
+"""How many requests of a kind are held on to: what each costs is paid in every step."""
+
+ANCHORS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
 """Held on to, where no correction is about them."""
 
 NAMED = 10

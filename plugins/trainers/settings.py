@@ -64,7 +64,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     teacher_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
     frozen_teacher: str | None = None
     lr: Annotated[float, Meta(gt=0.0)] = 7e-5
-    beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
+    beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
     beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95
     eps: Annotated[float, Meta(gt=0.0)] = 1e-8
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0

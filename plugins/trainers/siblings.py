@@ -5,8 +5,9 @@ comes back on others. So the base model says which of `SITUATIONS` are like the 
 much which are like the correction's own words (`optional.Discerning`), and they fall into four:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
-               The teacher is shown the correction there too, and what it would do instead is learned, if it
-               is a call of the same tool as on the corrected prompt
+               Where others are as near, all those, if they are of one family. The teacher is shown the
+               correction there too, and what it would do instead is learned, if it is a call of the same
+               tool as on the corrected prompt
     near       what is left of that kind: the correction may be about them or not, so nothing is learned or
                held there, now and later
     beside     the nearest of the others: the choice of tool is not held there while this correction is
@@ -15,8 +16,9 @@ much which are like the correction's own words (`optional.Discerning`), and they
     the rest   what anchors hold on to
 
 On 78 prompts of thirteen rules the kind was the rule's on 76; of single situations, the nearest to the prompt
-alone, three of four were (docs/learning.md). Not every request is of a known kind: where the next kind is
-about as near (`CLEAR`), or the prompt like none of it (`ENOUGH`), there are no siblings, and nothing near.
+alone, three of four were (docs/learning.md). Not every request is of a known kind: where one of another
+family is about as near (`CLEAR`), or the prompt like none of it (`ENOUGH`), there are no siblings, and
+nothing near.
 
 A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
@@ -37,7 +39,7 @@ from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
 from continualcode.plugins.trainers.settings import SdpoSettings
-from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Situation, messages
+from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Kind, Situation, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 LEAST, CLOSE = 0.2, 0.85
@@ -50,8 +52,8 @@ NEXT, NEAR = 14, 0.45
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
 
-CLEAR = 0.9
-"""The next kind has less than this share of the nearest one's likeness; else the correction is about none."""
+CLEAR = 0.92
+"""Kinds lead that have this share of the nearest one's likeness; if of several families, it is about none."""
 
 ENOUGH = 0.6
 """The least likeness of the corrected prompt to the nearest situation of its kind; else it is of no kind."""
@@ -84,10 +86,7 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
-    kinds = sorted(KINDS, key=lambda each: -_nearness(each, alike))
-    clear = _nearness(kinds[1], alike) < CLEAR * _nearness(kinds[0], alike)
-    enough = max(each for one, each in zip(SITUATIONS, to_prompt, strict=True) if one in kinds[0]) >= ENOUGH
-    kind = kinds[0] if clear and enough else ()
+    kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)))
     least = (CLOSE if close else LEAST) * max((alike[one] for one in kind), default=0.0)
     siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
@@ -102,8 +101,18 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
     return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
 
 
-def _nearness(kind: Sequence[Situation], alike: Mapping[Situation, float]) -> float:
-    return fmean(sorted((alike[one] for one in kind), reverse=True)[:NEAREST])
+def _leading(alike: Mapping[Situation, float], to_prompt: Mapping[Situation, float]) -> tuple[Situation, ...]:
+    """What is of the kind that a correction is about; empty: of none that is known."""
+    nearness = {kind: _nearness(kind, alike) for kind in KINDS}
+    top = max(nearness.values())
+    leading = [kind for kind, near in nearness.items() if near >= CLEAR * top > 0.0]
+    found = tuple(one for kind in leading for one in kind.requests)
+    known = len({kind.family for kind in leading}) == 1 and max(to_prompt[one] for one in found) >= ENOUGH
+    return found if known else ()
+
+
+def _nearness(kind: Kind, alike: Mapping[Situation, float]) -> float:
+    return fmean(sorted((alike[one] for one in kind.requests), reverse=True)[:NEAREST])
 
 
 def parts(settings: SdpoSettings) -> int:

@@ -1,4 +1,4 @@
-"""What people ask coding agents for: nearly eighty requests, of the kinds that everybody meets.
+"""What people ask coding agents for: some hundred and fifty requests, of the kinds that everybody meets.
 
 A correction is given once, on one prompt, and is about more than that prompt. Of these kinds the model
 itself says which is like the corrected one (`siblings`): there the correction is learned as well. On those
@@ -20,10 +20,29 @@ class Situation(NamedTuple):
     content: str = ""
 
 
-REQUESTS: tuple[tuple[tuple[str, ...], tuple[Situation, ...]], ...] = (
-    (
-        ("edit", "edit_lines", "write"),
-        (  # Changes to a file that was read
+class Kind(NamedTuple):
+    """Requests of one kind: a correction on one is about the others as well.
+
+    family: kinds that are about the same thing, where a prompt is as near to one as to another.
+    tools: those that such requests are for.
+    """
+
+    family: str
+    tools: tuple[str, ...]
+    requests: tuple[Situation, ...]
+
+
+def _kind(family: str, tools: str, *texts: str) -> Kind:
+    return Kind(family, tuple(tools.split()), tuple(map(Situation, texts)))
+
+
+CHANGES = "edit edit_lines write"
+
+KINDS = (
+    Kind(
+        "change a file that was read",
+        tuple(CHANGES.split()),
+        (
             Situation(
                 "Change the colour in theme.css from red to blue.", "theme.css", "body {\n  color: red;\n}\n"
             ),
@@ -46,148 +65,260 @@ REQUESTS: tuple[tuple[tuple[str, ...], tuple[Situation, ...]], ...] = (
             ),
         ),
     ),
-    (
-        ("edit", "edit_lines", "write"),
-        (  # Changes to one that was not
-            Situation("Fix the spelling mistake in about.html."),
-            Situation("Set the log level in app.ini to debug."),
-            Situation("Make the function square in maths.go return n times n."),
-            Situation("The constant WIDTH in screen.h should be 80."),
-            Situation("Add a comment to the function parse in reader.py."),
-            Situation("Change the default port in server.ts to 9000."),
-            Situation("Rename the class Dog to Animal in pets.rb."),
-        ),
+    _kind(
+        "change a file",
+        CHANGES,
+        "Fix the spelling mistake in about.html.",
+        "Set the log level in app.ini to debug.",
+        "Make the function square in maths.go return n times n.",
+        "The constant WIDTH in screen.h should be 80.",
+        "Add a comment to the function parse in reader.py.",
+        "Change the default port in server.ts to 9000.",
+        "Rename the class Dog to Animal in pets.rb.",
     ),
-    (
-        ("read", "grep"),
-        (  # Questions about code
-            Situation("What does the method run in engine.rb do?"),
-            Situation("Which version of Node does package.json ask for?"),
-            Situation("How does cache.py decide what to delete?"),
-            Situation("Is the function max in util.c correct?"),
-            Situation("Explain the script deploy.sh to me."),
-            Situation("What is the default timeout in http.go?"),
-        ),
+    _kind(
+        "question about code",
+        "read grep",
+        "What does the method run in engine.rb do?",
+        "Which version of Node does package.json ask for?",
+        "How does cache.py decide what to delete?",
+        "Is the function max in util.c correct?",
+        "Explain the script deploy.sh to me.",
+        "What is the default timeout in http.go?",
     ),
-    (
-        ("bash",),
-        (  # Things to run
-            Situation("Run the unit tests."),
-            Situation("Execute the script report.py."),
-            Situation("Compile the program with cargo."),
-            Situation("Start the development server."),
-            Situation("Check the code style with ruff."),
-            Situation("Use bash to run the tests of the folder unit with jest."),
-            Situation("Run a shell command that starts main.py."),
-        ),
+    _kind(
+        "run",
+        "bash",
+        "Run the unit tests.",
+        "Use bash to run the tests of the folder unit with jest.",
+        "Check that all tests pass.",
+        "Run the test suite of the backend.",
+        "Use a shell command to test the module parser.",
+        "Run a bash command that tests the folder core.",
     ),
-    (
-        ("grep",),
-        (  # Searches
-            Situation("Where is the variable token set in auth.go?"),
-            Situation("Which lines of style.css use the colour black?"),
-            Situation("Is the word deprecated anywhere in api.ts?"),
-            Situation("Look for the error 404 in access.log."),
-            Situation("In which file is the class Order defined?"),
-            Situation("Search for the text localhost in all files."),
-        ),
+    _kind(
+        "run",
+        "bash",
+        "Execute the script report.py.",
+        "Compile the program with cargo.",
+        "Start the development server.",
+        "Check the code style with ruff.",
+        "Run a shell command that starts app.py.",
+        "Build the project.",
+        "Use bash to format the code.",
     ),
-    (
-        ("glob",),
-        (  # Listings
-            Situation("Which Go files are in this repository?"),
-            Situation("List the images in the folder assets."),
-            Situation("Which files does this project have?"),
-            Situation("Show me the tree of the folder lib."),
-            Situation("Are there any YAML files here?"),
-            Situation("List everything in the folder build."),
-        ),
+    _kind(
+        "search",
+        "grep",
+        "Where is the variable token set in auth.go?",
+        "Which lines of style.css use the colour black?",
+        "Is the word deprecated anywhere in api.ts?",
+        "Look for the error 404 in access.log.",
+        "In which file is the class Order defined?",
+        "Search for the text localhost in all files.",
+        "Print the lines with warning in build.log.",
+        "Find all uses of the function render.",
+        "Show me every line of main.tex that has a figure.",
     ),
-    (
-        ("bash",),
-        (  # Packages
-            Situation("Use bash to install the package httpx."),
-            Situation("Install lodash from the shell."),
-            Situation("Run a shell command that installs pytest."),
-            Situation("The module yaml is missing. Use bash to install it."),
-            Situation("Use bash to add the dependency serde."),
-        ),
+    _kind(
+        "list",
+        "glob",
+        "Which Go files are in this repository?",
+        "List the images in the folder assets.",
+        "Which files does this project have?",
+        "Show me the tree of the folder lib.",
+        "Are there any YAML files here?",
+        "List everything in the folder build.",
     ),
-    (
-        ("bash",),
-        (  # Version control
-            Situation("Use bash to commit the file login.ts: the button works again."),
-            Situation("Commit all changes with git, in the shell."),
-            Situation("Use bash to create a git branch called feature."),
-            Situation("Use a shell command to push to origin."),
-            Situation("Run git in the shell: show the last commit."),
-        ),
+    _kind(
+        "packages",
+        "bash",
+        "Use bash to install the package httpx.",
+        "Install lodash from the shell.",
+        "Run a shell command that installs pytest.",
+        "The module yaml is missing. Use bash to install it.",
+        "Use bash to add the dependency serde.",
+        "Upgrade the package django in the shell.",
     ),
-    (
-        ("write",),
-        (  # New tests
-            Situation("Write a test for the module shapes.py in a new file."),
-            Situation("Create a test file for the function slug in text.js."),
-            Situation("Add unit tests for the class Stack in a new file."),
-            Situation("Make a new file that tests the function parse_date."),
-        ),
+    _kind(
+        "version control",
+        "bash",
+        "Use bash to commit the file login.ts: the button works again.",
+        "Commit all changes with git, in the shell.",
+        "Use bash to make a git branch called search.",
+        "Use a shell command to push to origin.",
+        "Use git in the shell to show the last commit.",
+        "Run the git command that takes back shop.go.",
+        "Use git in bash to tag this version as v2.",
     ),
-    (
-        ("write",),
-        (  # New documents
-            Situation("Write a page in Markdown about the configuration."),
-            Situation("Create a document with the release notes."),
-            Situation("Create a guide for contributors in Markdown."),
-            Situation("Put together a tutorial for new users, as a Markdown file."),
-        ),
+    _kind(
+        "files in the shell",
+        "bash",
+        "Use bash to delete the file draft.txt.",
+        "Remove the folder tmp in the shell.",
+        "Run a shell command that deletes all object files.",
+        "Use bash to get rid of the old backups.",
     ),
-    (
-        ("write",),
-        (  # Other new files
-            Situation("Create a file LICENSE with the MIT license."),
-            Situation("Write a new script that counts the words of a text."),
-            Situation("Make a file settings.json with a port in it."),
-            Situation("Create a new HTML page with a heading."),
-            Situation("Write a C program that prints the numbers from 1 to 10."),
-            Situation("Create a shell script that removes temporary files."),
-        ),
+    _kind(
+        "files in the shell",
+        "bash",
+        "Use bash to rename the file a.log to b.log.",
+        "Move the pictures into the folder media in the shell.",
+        "Copy the folder src to backup with bash.",
+        "Use a shell command to make a folder called data.",
     ),
-    (
-        ("read",),
-        (  # Files to show
-            Situation("Show me the file utils.py."),
-            Situation("Open setup.cfg and show me its first ten lines."),
-            Situation("What is in requirements.txt?"),
-            Situation("Show me lines 5 to 8 of index.js."),
-            Situation("Tell me what tsconfig.json contains."),
-        ),
+    _kind(
+        "the web",
+        "bash",
+        "Use bash to download the file at https://example.com/cities.csv.",
+        "Fetch the page https://example.org in the shell.",
+        "Run a shell command that gets an archive from a server.",
+        "Use bash to call the address http://localhost:3000/health.",
     ),
-    (
-        ("bash",),
-        (  # Shell
-            Situation("Use bash to run `echo ok`."),
-            Situation("Use bash to show the current folder."),
-            Situation("Run the command `whoami` in bash."),
-            Situation("Use bash to count the files here."),
-        ),
+    _kind(
+        "containers",
+        "bash",
+        "Start the containers with bash.",
+        "Use bash to build the Docker image.",
+        "Show the logs of the container db in the shell.",
+        "Run a shell command that stops all containers.",
     ),
-    (
-        ("reply",),
-        (  # Talk
-            Situation("Good morning!"),
-            Situation("What does HTTP stand for?"),
-            Situation("Thanks!"),
-            Situation("How are you?"),
-            Situation("What is two plus two?"),
-            Situation("That looks good."),
-        ),
+    _kind(
+        "deployment",
+        "bash",
+        "Deploy the app to production.",
+        "Use bash to publish the package.",
+        "Release version 3 of the library.",
+        "Put the new build on the server with a shell command.",
+    ),
+    _kind(
+        "the shell",
+        "bash",
+        "Use bash to run `echo ok`.",
+        "Use bash to show the current folder.",
+        "Run the command `whoami` in bash.",
+        "Use bash to count the folders here.",
+        "Show the free memory with a shell command.",
+    ),
+    _kind(
+        "new test",
+        "write",
+        "Write a test for the module shapes.py in a new file.",
+        "Create a test file for the function slug in text.js.",
+        "Add unit tests for the class Stack in a new file.",
+        "Make a new file that tests the function parse_date.",
+        "Write the file that tests the class Cart of cart.rb.",
+    ),
+    _kind(
+        "new document",
+        "write",
+        "Write a page in Markdown about the configuration.",
+        "Create a document with the release notes.",
+        "Create a guide for contributors in Markdown.",
+        "Put together a tutorial for new users, as a Markdown file.",
+        "Write documentation for the command line.",
+        "Draft a page that answers common questions.",
+        "Create a page that describes the architecture.",
+    ),
+    _kind(
+        "new code",
+        "write",
+        "Write a new script that counts the words of a text.",
+        "Create the Python file timer.py, which waits three seconds.",
+        "Make a module geometry.py with a function for the volume of a cube.",
+        "Write lottery.py: it draws six numbers.",
+        "Add a Python file with the class Point.",
+        "Write a Python program that prints its own name.",
+    ),
+    _kind(
+        "new code",
+        "write",
+        "Create volume.js with a function that gives the volume of a cube.",
+        "Write a JavaScript file today.js that prints the day.",
+        "Make a TypeScript file queue.ts with a class Queue.",
+        "Add a new file mix.ts; it exports a function that mixes two colours.",
+    ),
+    _kind(
+        "new code",
+        "write",
+        "Write a C program that prints the numbers from 1 to 10.",
+        "Create a Go file serve.go that starts a server.",
+        "Make a Rust file parse.rs that reads a number.",
+        "Write the Java class Account in a new file.",
+    ),
+    _kind(
+        "new shell script",
+        "write",
+        "Create a shell script that removes temporary files.",
+        "Write install.sh, which copies the program to /usr/local/bin.",
+        "Make a bash script that renames all photos.",
+        "Write a new shell script check.sh: it looks whether the server is up.",
+    ),
+    _kind(
+        "new configuration",
+        "write",
+        "Make a file settings.json with a port in it.",
+        "Create a configuration file for the logger.",
+        "Write a file that sets the user and the host.",
+        "Add a YAML file with the settings of the database.",
+        "Write a Dockerfile for the app.",
+    ),
+    _kind(
+        "new page",
+        "write",
+        "Create a new HTML page with a heading.",
+        "Write a stylesheet that makes all links green.",
+        "Make a web page with a form in it.",
+        "Create dark.css with a dark background.",
+    ),
+    _kind(
+        "new data",
+        "write",
+        "Create a file LICENSE with the MIT license.",
+        "Write the word done into result.txt.",
+        "Make a CSV file with three names in it.",
+        "Create todo.txt with two tasks.",
+    ),
+    _kind(
+        "show",
+        "read",
+        "Show me the file utils.py.",
+        "Open setup.cfg and show me its first ten lines.",
+        "What is in requirements.txt?",
+        "Show me lines 5 to 8 of index.js.",
+        "Tell me what tsconfig.json contains.",
+        "Open Cargo.toml and tell me what it says.",
+        "Display the end of server.log.",
+    ),
+    _kind(
+        "talk",
+        "reply",
+        "Good morning!",
+        "Thanks!",
+        "How are you?",
+        "That looks good.",
+        "Who made you?",
+    ),
+    _kind(
+        "knowledge",
+        "reply",
+        "What does HTTP stand for?",
+        "What is two plus two?",
+        "Which planet is the largest?",
+        "Is 17 a prime number?",
+    ),
+    _kind(
+        "knowledge",
+        "reply",
+        "How does a hash table work?",
+        "How do I read a file in Ruby?",
+        "What does the keyword static mean in C?",
+        "When is a loop better than recursion?",
     ),
 )
-"""By kind (a correction on one is about the others as well): the tools they are for, and the requests."""
+"""By kind; those of one family are beside each other."""
 
-KINDS = tuple(kind for _, kind in REQUESTS)
-
-SITUATIONS = tuple(one for kind in KINDS for one in kind)
+SITUATIONS = tuple(one for kind in KINDS for one in kind.requests)
 
 PROBES = tuple(
     Situation(text)
@@ -199,8 +330,8 @@ PROBES = tuple(
         "Add a new file with a list of colours.",
         "Find the word error in the logs.",
         "Look for the text TODO in every file.",
-        "Run the command `id` in bash.",
-        "Use bash to list the running processes.",
+        "Run the command `hostname` in bash.",
+        "Use bash to list the open ports.",
         "How is it going?",
         "What is seven minus three?",
         "Good bye.",
@@ -223,8 +354,8 @@ PROBES = tuple(
 
 def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
     """Those of `among` that are for a tool; all of them where nothing is known of it."""
-    kinds = [kind for tools, kind in REQUESTS if tool in tools]
-    return [one for one in among if not kinds or any(one in kind for kind in kinds)]
+    kinds = [kind for kind in KINDS if tool in kind.tools]
+    return [one for one in among if not kinds or any(one in kind.requests for kind in kinds)]
 
 
 def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:

@@ -20,7 +20,7 @@ from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.trainers.held import HELD
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.siblings import PORTIONS, about
-from continualcode.plugins.trainers.situations import KINDS, REQUESTS, SITUATIONS, taking
+from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, taking
 
 Build = Callable[..., Example]
 WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
@@ -101,7 +101,7 @@ def test_on_the_nearest_requests_that_take_it_and_are_about_something_else(tmp_p
     usual = taking("write", SITUATIONS)
     assert len(held) == HELD
     assert all(any(one.text in prompt for one in usual) for prompt in held)
-    assert not any(one.text in prompt for one in KINDS[0] for prompt in held), "what it may be about"
+    assert not any(one.text in prompt for one in KINDS[0].requests for prompt in held), "what it may be about"
 
 
 def test_siblings_are_shown_as_long_a_call_as_the_corrected_prompt(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_none_are_where_another_tool_is_asked_for_or_nothing_is_held_on_to(tmp_p
 
 def test_of_a_tool_that_no_known_request_takes_all_are_as_good() -> None:
     assert taking("deploy", SITUATIONS) == list(SITUATIONS)
-    assert {one for tools, _ in REQUESTS for one in tools} >= {"bash", "reply"}
+    assert {tool for kind in KINDS for tool in kind.tools} >= {"bash", "reply"}
 
 
 def test_they_are_no_ones_lesson(tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ def rows(session: Session, number: int) -> tuple[Example, ...]:
 
 def likeness(kind: int, *nearest: float, others: float = 0.0) -> list[float]:
     """That of each situation: so much of the first ones of a kind, and of all others."""
-    given = [*nearest, *[others] * (len(KINDS[kind]) - len(nearest))]
+    given = [*nearest, *[others] * (len(KINDS[kind].requests) - len(nearest))]
     return [
         alike
         for number, each in enumerate(KINDS)
-        for alike in (given if number == kind else [others] * len(each))
+        for alike in (given if number == kind else [others] * len(each.requests))
     ]
 
 
@@ -65,7 +65,7 @@ def ranks(likeness: Sequence[float], most: int = 20, close: bool = False) -> Ran
 
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
     found = ranks(likeness(3, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
-    first = KINDS[3]
+    first = KINDS[3].requests
     assert found.siblings == (first[1], first[2], first[0], first[3])
     assert found.near == first[4:]
     assert len(found.siblings) + len(found.near) + len(found.beside) >= 14
@@ -74,23 +74,23 @@ def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
 
 def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     alike = likeness(3, 0.6, 0.5)
-    alone = SITUATIONS.index(KINDS[5][0])
+    alone = SITUATIONS.index(KINDS[5].requests[0])
     alike[alone] = 0.8
     found = ranks(alike)
-    assert found.siblings == KINDS[3][:2]
+    assert found.siblings == KINDS[3].requests[:2]
     assert found.beside[0] == SITUATIONS[alone]
 
 
 def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
     found = ranks(likeness(0, 0.9, 0.8, 0.6), close=True)
-    assert found.siblings == KINDS[0][:2]
-    assert KINDS[0][2] in found.near
+    assert found.siblings == KINDS[0].requests[:2]
+    assert KINDS[0].requests[2] in found.near
 
 
 def test_there_are_no_more_siblings_than_asked_for() -> None:
     found = ranks(likeness(0, *[0.9] * 6), most=4)
-    assert found.siblings == KINDS[0][:4]
-    assert set(KINDS[0][4:]) <= set(found.near)
+    assert found.siblings == KINDS[0].requests[:4]
+    assert set(KINDS[0].requests[4:]) <= set(found.near)
 
 
 def test_nothing_is_like_a_prompt_that_has_nothing_in_common_with_any() -> None:
@@ -101,18 +101,35 @@ def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> Non
     """Else "don't use rm" is taught on commits, as requests to delete are nowhere among the situations."""
     alike = [0.0] * len(SITUATIONS)
     for kind, likeness in ((0, 0.6), (1, 0.57)):
-        for one in KINDS[kind]:
+        for one in KINDS[kind].requests:
             alike[SITUATIONS.index(one)] = likeness
     found = ranks(alike, close=True)
     assert found.siblings == found.near == ()
-    assert set(found.outside) == set(SITUATIONS) and set(KINDS[0]) <= set(found.beside)
+    assert set(found.outside) == set(SITUATIONS) and set(KINDS[0].requests) <= set(found.beside)
+
+
+def test_where_those_are_of_one_family_it_is_about_both() -> None:
+    """ "Every new source file starts with …" is about Python and about JavaScript."""
+    python, javascript = [k for k, kind in enumerate(KINDS) if kind.family == "new code"][:2]
+    both = [a + b for a, b in zip(likeness(python, 0.7, 0.7), likeness(javascript, 0.68, 0.66), strict=True)]
+    wanted = {*KINDS[python].requests[:2], *KINDS[javascript].requests[:2]}
+    assert set(ranks(both).siblings) == wanted
 
 
 def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
     """ "Never deploy" is nearest to things to run, and about none of them."""
     alike = likeness(3, 0.58, 0.55)
     assert ranks(alike).siblings == ()
-    assert ranked(alike, likeness(3, 0.62, 0.55), 8, close=False).siblings == KINDS[3][:2]
+    assert ranked(alike, likeness(3, 0.62, 0.55), 8, close=False).siblings == KINDS[3].requests[:2]
+
+
+def test_kinds_of_one_family_are_for_the_same_tools() -> None:
+    """Else the teacher's call on one of them would be dropped on the other."""
+    families = {kind.family: set[tuple[str, ...]]() for kind in KINDS}
+    for kind in KINDS:
+        families[kind.family].add(kind.tools)
+    assert all(len(tools) == 1 for tools in families.values())
+    assert len(families) < len(KINDS)
 
 
 def test_no_situation_is_there_twice_and_no_probe_is_an_anchor() -> None:

@@ -1,11 +1,14 @@
 """Which rows a step takes, what their positions count for, and in which coordinates it steps."""
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from continualcode.core.data import Example, Objective, Optimiser
 from continualcode.plugins.models.local import whitening
@@ -24,16 +27,34 @@ ANCHOR: dict[str, Any] = {
 }
 SHOWN: dict[str, Any] = {"part": "demonstration", "sampled_logprobs": ()}
 
+
+def a_row(**changes: Any) -> Example:
+    """One that is not computed."""
+    fields: dict[str, Any] = {"correction": "c1", "sample": "s1", "prompt_ids": (9,), "teacher_ids": (9,)}
+    fields |= {"completion_ids": (7,), "sampled_logprobs": (), "temperature": 1.0, "grammar": None}
+    return Example(**(fields | changes))
+
+
 # -- In turn -------------------------------------------------------------------------------------------
 
 
-def test_anchors_take_part_in_turn_and_stand_for_all_of_them(example: Build) -> None:
-    rows = [example(**SHOWN), *(example(**ANCHOR) for _ in range(5))]
-    objective, shares = Objective(in_turn=2), [1.0] * 6
-    steps = [taken(rows, objective, step, shares) for step in range(5)]
+@given(rows=st.integers(1, 90), most=st.integers(1, 20))
+def test_anchors_take_part_in_turn_and_stand_for_all_of_them(rows: int, most: int) -> None:
+    several = [a_row(), *(a_row(**ANCHOR) for _ in range(rows))]
+    turns = math.ceil(rows / most)
+    steps = [taken(several, Objective(in_turn=most), step, [1.0] * len(several)) for step in range(turns)]
     assert all(times[0] == 1.0 for times in steps), "a correction takes part in every step"
-    assert all(sum(times[1:]) == pytest.approx(5.0) for times in steps)
-    assert [sum(bool(times[n]) for times in steps) for n in range(1, 6)] == [2] * 5, "each as often"
+    assert all(sum(times[1:]) == pytest.approx(rows) for times in steps)
+    assert all(sum(map(bool, times[1:])) <= most for times in steps)
+    assert [sum(bool(times[n]) for times in steps) for n in range(1, rows + 1)] == [1] * rows
+
+
+def test_a_step_takes_anchors_of_many_kinds() -> None:
+    """Those of a kind are beside each other: a step on some kinds alone moves the others."""
+    several = [a_row(**ANCHOR) for _ in range(64)]
+    for step in range(4):
+        times = taken(several, Objective(in_turn=16), step, [1.0] * 64)
+        assert all(sum(map(bool, times[kind : kind + 4])) == 1 for kind in range(0, 64, 4))
 
 
 def test_what_weighs_nothing_has_no_turn(example: Build) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from continualcode.core.data import Call, ToolSpec
+from continualcode.core.errors import ConfigError
 from continualcode.plugins.models import local
 from continualcode.plugins.models.language import opening
 from continualcode.plugins.models.language.families import Language
@@ -229,3 +230,18 @@ def test_threads_wait_briefly_unless_the_user_says_otherwise(
         wanted = {None: local.SPINS.encode(), "GOMP_SPINCOUNT": b"7", "OMP_WAIT_POLICY": None}[said]
         assert getenv(b"GOMP_SPINCOUNT") == wanted
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("gpu", "model.device: 'gpu' is none; allowed: auto, cpu, cuda (or cuda:1)"),
+        ("mps:99", "model.device: 'mps:99' cannot be used here: "),
+        ("cuda:99", "model.device: 'cuda:99' cannot be used here: "),
+    ],
+)
+def test_a_device_that_there_is_not_is_said_so_in_a_line(given: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        loading.choose_device(given)
+    assert str(raised.value).startswith(said) and "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 150

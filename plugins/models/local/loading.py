@@ -62,11 +62,14 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(f"model.device: {wanted!r} is none; allowed: auto, cpu, cuda (or cuda:1)") from None
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
+        why = str(error).splitlines()[0].partition(". ")[0]
         raise ConfigError(
-            f"model.device: {wanted!r} cannot be used here ({why}); auto, cpu or cuda"
+            f"model.device: {wanted!r} cannot be used here: {why}; auto takes the CPU"
         ) from None
     return device
 
@@ -129,12 +132,13 @@ def room_for_pieces(model: Any) -> int:
     return max(LEAST_READ, weights // 2)
 
 
-ARITHMETIC = "5"
+ARITHMETIC = "6"
 """Which forward pass this is: another number where last bits differ from what they were before.
 
 2: prompts are read message by message; layers below the adapter are computed once an update. 3: two to
 eight tokens go through a matrix the other way round. 4: what must stay goes through the model apart.
-5: Qwen3 is written out; an averaged teacher that was cut lies in memory as one from a file.
+5: Qwen3 is written out; an averaged teacher that was cut lies in memory as one from a file. 6: a step takes
+every nth of the rows that go in turn.
 """
 
 
