@@ -75,7 +75,7 @@ def left(looks: Sequence[Look], aggregation: str) -> float:
     """
     furthest = max((_of_row(seen, aggregation) for seen in looks if corrects(seen.row)), default=0.0)
     anchored = (seen for seen in looks if seen.row.example.part in ANCHORING)
-    return furthest + math.fsum(math.fsum(seen.divergences) * seen.row.example.weight for seen in anchored)
+    return furthest + math.fsum(math.fsum(seen.divergences) * seen.row.share for seen in anchored)
 
 
 def _of_row(seen: Look, aggregation: str) -> float:

@@ -78,7 +78,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     in_turn: Annotated[int, Meta(ge=0)] = 16
     max_steps: Annotated[int, Meta(ge=1)] = 10
     divergence_target: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.1
+    divergence_floor: Annotated[float, Meta(ge=0.0)] = 0.05
     kl_budget: Annotated[float, Meta(gt=0.0)] | None = None
     reward_weight: Annotated[float, Meta(ge=0.0)] = 0.0
     reward_clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2

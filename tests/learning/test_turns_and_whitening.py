@@ -57,6 +57,25 @@ def test_a_step_takes_anchors_of_many_kinds() -> None:
         assert all(sum(map(bool, times[kind : kind + 4])) == 1 for kind in range(0, 64, 4))
 
 
+@pytest.mark.parametrize("in_turn", [0, 2, 4])
+def test_what_anchors_have_moved_is_as_much_whether_all_are_seen_or_some_in_turn(
+    learner: Learner, example: Build, in_turn: int
+) -> None:
+    """Of four alike; else an update is over while they are still on the move."""
+    rows = [example(), *(example(**ANCHOR, weight=0.5) for _ in range(4))]
+    wanted = Objective(in_turn=in_turn, aggregation="example_sum")
+    batch = learner.prepare(rows, wanted, Optimiser(lr=1e-2))
+    learner.step(batch, stop_below=0.0)
+    moved = learner.snapshot()
+    report = learner.step(batch, stop_below=0.0)
+    corrected, *anchors = (math.fsum(each) for each in report.divergences)
+    assert max(anchors) > 1e-3
+    left = corrected + 4 * 0.5 * max(anchors)
+    for share in (1.001, 0.999):
+        learner.restore(moved)
+        assert learner.step(batch, stop_below=share * left).stepped == (share < 1.0)
+
+
 def test_what_weighs_nothing_has_no_turn(example: Build) -> None:
     rows = [example(**ANCHOR) for _ in range(3)]
     assert taken(rows, Objective(in_turn=2), 0, [1.0, 0.0, 1.0]) == [1.0, 0.0, 1.0]
