@@ -5,9 +5,9 @@ comes back on others. So the base model says which of `SITUATIONS` are like the 
 much which are like the correction's own words (`optional.Discerning`), and they fall into four:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
-               Where others are as near, all those, if they are of one family. The teacher is shown the
-               correction there too, and what it would do instead is learned, if it is a call of the same
-               tool as on the corrected prompt
+               Where others are as near, all those, if they are of one family; where several tools are in
+               question, the whole family. The teacher is shown the correction there too, and what it would
+               do instead is learned, if it is a call of the same tool as on the corrected prompt
     near       what is left of that kind: the correction may be about them or not, so nothing is learned or
                held there, now and later
     beside     the nearest of the others: the choice of tool is not held there while this correction is
@@ -86,7 +86,7 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
-    kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)))
+    kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)), whole=not close)
     least = (CLOSE if close else LEAST) * max((alike[one] for one in kind), default=0.0)
     siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
@@ -101,13 +101,17 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
     return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
 
 
-def _leading(alike: Mapping[Situation, float], to_prompt: Mapping[Situation, float]) -> tuple[Situation, ...]:
-    """What is of the kind that a correction is about; empty: of none that is known."""
+def _leading(
+    alike: Mapping[Situation, float], to_prompt: Mapping[Situation, float], whole: bool
+) -> tuple[Situation, ...]:
+    """What is of the kind that a correction is about; empty: of none that is known. whole: its family."""
     nearness = {kind: _nearness(kind, alike) for kind in KINDS}
     top = max(nearness.values())
     leading = [kind for kind, near in nearness.items() if near >= CLEAR * top > 0.0]
-    found = tuple(one for kind in leading for one in kind.requests)
-    known = len({kind.family for kind in leading}) == 1 and max(to_prompt[one] for one in found) >= ENOUGH
+    families = {kind.family for kind in leading}
+    among = [kind for kind in KINDS if kind.family in families] if whole else leading
+    found = tuple(one for kind in among for one in kind.requests)
+    known = len(families) == 1 and max(to_prompt[one] for one in found) >= ENOUGH
     return found if known else ()
 
 

@@ -64,8 +64,8 @@ def ranks(likeness: Sequence[float], most: int = 20, close: bool = False) -> Ran
 
 
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
-    found = ranks(likeness(3, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
-    first = KINDS[3].requests
+    found = ranks(likeness(5, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
+    first = KINDS[5].requests
     assert found.siblings == (first[1], first[2], first[0], first[3])
     assert found.near == first[4:]
     assert len(found.siblings) + len(found.near) + len(found.beside) >= 14
@@ -113,7 +113,16 @@ def test_where_those_are_of_one_family_it_is_about_both() -> None:
     python, javascript = [k for k, kind in enumerate(KINDS) if kind.family == "new code"][:2]
     both = [a + b for a, b in zip(likeness(python, 0.7, 0.7), likeness(javascript, 0.68, 0.66), strict=True)]
     wanted = {*KINDS[python].requests[:2], *KINDS[javascript].requests[:2]}
-    assert set(ranks(both).siblings) == wanted
+    assert set(ranks(both, close=True).siblings) == wanted
+    alone = likeness(python, 0.7, 0.7)
+    assert set(ranks(alone, close=True).near) == set(KINDS[python].requests[2:])
+
+
+def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> None:
+    """ "Run it, don't write a file" is about scripts as well where it was said about tests."""
+    tests, programs = (k for k, kind in enumerate(KINDS) if kind.family == "run")
+    found = ranks(likeness(tests, 0.7, 0.7, others=0.2))
+    assert {*found.siblings, *found.near} == {*KINDS[tests].requests, *KINDS[programs].requests}
 
 
 def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
