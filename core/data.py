@@ -183,8 +183,8 @@ class Objective(Data, frozen=True):
     sharpness: the teacher's distributions on demonstrations are raised to this power, so that the student
     comes to do what the teacher would rather do, not to do it as often. slack: nats by which an anchor may
     move before it counts.
-    in_turn: how many rows of the kinds `sibling` and `rehearsed` together, and how many `anchor`s, a step
-    takes, in turn; 0: all of them.
+    in_turn: how many rows of each of the kinds `rehearsed`, `anchor` and `held` a step takes, in turn; 0: all
+    of them. What is new takes part in every step.
     """
 
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"

@@ -49,8 +49,8 @@ def taken(
     learned: the rows' shares; one that has none takes no part.
     """
     times = [1.0 if share else 0.0 for share in learned]
-    for parts in (("sibling", "rehearsed"), ("anchor",), ("held",)):
-        queue = [n for n, e in enumerate(examples) if e.part in parts and learned[n]]
+    for part in ("rehearsed", "anchor", "held"):
+        queue = [n for n, e in enumerate(examples) if e.part == part and learned[n]]
         if not objective.in_turn or len(queue) <= objective.in_turn:
             continue
         apart = math.ceil(len(queue) / objective.in_turn)

@@ -57,6 +57,14 @@ def test_a_step_takes_anchors_of_many_kinds() -> None:
         assert all(sum(map(bool, times[kind : kind + 4])) == 1 for kind in range(0, 64, 4))
 
 
+def test_what_is_new_takes_part_in_every_step_what_is_rehearsed_in_turn() -> None:
+    new, old = [a_row(part="sibling")] * 6, [a_row(part="rehearsed")] * 8
+    for step in range(2):
+        times = taken([*new, *old], Objective(in_turn=4), step, [1.0] * 14)
+        assert times[:6] == [1.0] * 6
+        assert sorted(times[6:]) == [0.0] * 4 + [2.0] * 4
+
+
 @pytest.mark.parametrize("in_turn", [0, 2, 4])
 def test_what_anchors_have_moved_is_as_much_whether_all_are_seen_or_some_in_turn(
     learner: Learner, example: Build, in_turn: int
