@@ -71,6 +71,7 @@ def divergence(looks: Sequence[Look]) -> float:
 def left(looks: Sequence[Look], aggregation: str) -> float:
     """What is left to learn, in nats: of the correction that is furthest off, and of what anchors have moved.
 
+    Of those as the loss counts it: some of them, whose turn it is, for all.
     Not the mean: next to others that are learned already, a new correction would be left half learned.
     """
     furthest = max((_of_row(seen, aggregation) for seen in looks if corrects(seen.row)), default=0.0)

@@ -272,11 +272,12 @@ def test_what_the_anchors_have_moved_is_left_to_learn_too(learner: Learner, exam
     while learner.step(moved, stop_below=1e-3).stepped:
         pass
     anchor = example(part="anchor", teacher_ids=(1, 2, 3, 4), sampled_logprobs=(), weight=2.0)
-    batch = learner.prepare([anchor], Objective(), Optimiser(lr=1e-9))
-    drift = learner.step(batch, stop_below=LOOK).drift
-    assert drift > 0.01
-    assert learner.step(batch, stop_below=1.9 * drift).stepped
-    assert not learner.step(batch, stop_below=2.1 * drift).stepped
+    batch = learner.prepare([example(), anchor], Objective(aggregation="example_sum"), Optimiser(lr=1e-9))
+    look = learner.step(batch, stop_below=LOOK)
+    assert look.drift > 0.01
+    left = look.divergence + 2.0 * look.drift
+    assert learner.step(batch, stop_below=0.99 * left).stepped
+    assert not learner.step(batch, stop_below=1.01 * left).stepped
 
 
 def test_a_fresh_optimiser_forgets_its_moments(adapter: Adapter, learner: Learner, example: Build) -> None:
