@@ -25,6 +25,7 @@ import msgspec
 from run import opened  # beside this file
 
 from continualcode.core.data import UpdatePlan
+from continualcode.core.errors import ContinualCodeError, UsageError
 from continualcode.core.evaluation.cases import Cases, load_cases
 from continualcode.core.evaluation.measure import Ruler
 from continualcode.core.events import SessionStarted, UpdateStarted, event_registry
@@ -32,7 +33,7 @@ from continualcode.core.replay import plan_of
 from continualcode.core.session import Session
 from continualcode.core.transcript import fold
 from continualcode.core.workspace import Workspace
-from continualcode.eventlog import read
+from continualcode.eventlog import LogError, read
 from continualcode.plugins.trainers.sdpo import Sdpo
 
 HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ class Watch:
         """How far `tool` moved, in log-odds; KL from the base model; where the likeliest tool is another."""
         now = self.now()
         pairs = list(zip(self._before, now, strict=True))
-        odds = fmean(_odds(n[tool]) - _odds(b[tool]) for b, n in pairs)
+        odds = fmean(_log_odds(n[tool]) - _log_odds(b[tool]) for b, n in pairs)
         moved = fmean(_kl(b, n) for b, n in pairs)
         others = sum(_likeliest(before) != _likeliest(after) for before, after in pairs)
         return (
@@ -71,7 +72,7 @@ def _likeliest(tools: Tools) -> str:
     return max(tools, key=tools.__getitem__)
 
 
-def _odds(p: float) -> float:
+def _log_odds(p: float) -> float:
     return math.log(max(p, 1e-6) / max(1.0 - p, 1e-6))
 
 
@@ -83,10 +84,14 @@ def first_plan(log: Path, session: Session) -> tuple[UpdatePlan, str]:
     """The plan of the log's first update, and the tool of the call that it is about."""
     records = list(read(log, event_registry()))
     transcript = fold(records, session.feedback)
-    started = next(record for record in records if isinstance(record, UpdateStarted))
+    started = next((record for record in records if isinstance(record, UpdateStarted)), None)
+    if started is None:
+        raise UsageError(f"{log}: no update was made in it; a log is wanted in which something was taught")
     plan = plan_of(started, transcript)
     call = transcript.sampled(plan.examples[0].sample).call
-    return plan, call.tool if call is not None else next(iter(session.tools))
+    if call is None:
+        raise UsageError(f"{log}: its first update is about a turn that was no call, so no tool was rejected")
+    return plan, call.tool
 
 
 def with_settings(plan: UpdatePlan, given: Mapping[str, Any]) -> UpdatePlan:
@@ -113,7 +118,7 @@ def follow(session: Session, log: Path, cases: Cases, name: str, given: Mapping[
     """Carry the update out, and print a line a step."""
     plan, tool = first_plan(log, session)
     plan = with_settings(plan, given)
-    rule = next(one for one in cases.rule if one.name == name)
+    (rule,) = cases.named([name])
     ruler = Ruler(session)
     held = [row.prompt_ids for row in plan.examples if row.part == "anchor" and row.weight][::EVERY]
     watched = [
@@ -122,12 +127,17 @@ def follow(session: Session, log: Path, cases: Cases, name: str, given: Mapping[
         Watch("anchors", held, session),
     ]
 
+    last = 0
+
     def told(step: int, _: int) -> None:
+        nonlocal last
+        last = step
         print(step, *(watch.told(tool) for watch in watched), sep=" | ", flush=True)
 
     told(0, 0)
     outcome = Sdpo().update(plan, session.policy, told)
-    told(outcome.steps, 0)
+    if outcome.steps != last:  # it went back
+        told(outcome.steps, 0)
     print(f"{outcome.steps} steps, {outcome.rejected or 'applied'}, {outcome.metrics}")
 
 
@@ -139,16 +149,23 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="of the trainer, as NAME=JSON")
     parser.add_argument("--cases", type=Path, default=HERE / "rules.toml")
     given = parser.parse_args()
-    began = next(r for r in read(given.log, event_registry()) if isinstance(r, SessionStarted))
-    model: Any = began.config["model"]
-    changed = {name: json.loads(value) for name, _, value in (one.partition("=") for one in given.settings)}
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log.jsonl"
-        session = opened("sdpo", log, Path(folder), model["name"], model["adapter_seed"], False)
-        try:
-            follow(session, given.log, load_cases(given.cases), given.rule, changed)
-        finally:
-            session.close("followed")
+    try:
+        changed = {
+            name: json.loads(value) for name, _, value in (one.partition("=") for one in given.settings)
+        }
+    except ValueError:
+        parser.error(f"settings: {' '.join(given.settings)}: as NAME=JSON, for example beta1=0.9 gate=false")
+    try:
+        began = next(r for r in read(given.log, event_registry()) if isinstance(r, SessionStarted))
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder) / "log.jsonl"
+            session = opened("sdpo", scratch, Path(folder), began.model.name, began.model.adapter.seed, False)
+            try:
+                follow(session, given.log, load_cases(given.cases), given.rule, changed)
+            finally:
+                session.close("followed")
+    except (ContinualCodeError, LogError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

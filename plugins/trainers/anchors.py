@@ -22,7 +22,8 @@ from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.situations import KINDS, PROBES, Situation, messages
 
 OF_A_KIND = 3
-"""How many requests of a kind are held on to: what each costs is paid in every step."""
+"""How many requests of a kind are held on to. A step takes some of them in turn, so more cost nothing
+there; but each is scored in a session's first update, and whitens every one."""
 
 ANCHORS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
 """Held on to, where no correction is about them."""

@@ -82,7 +82,8 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
     """At most `most` siblings, and what is by them, from the likeness of each of `SITUATIONS`.
 
     to_prompt: the same to the corrected prompt alone, whatever was said.
-    close: siblings are only those that are nearly as near as the nearest of them.
+    close: siblings are only those that are nearly as near as the nearest of them, and of the leading kinds;
+    else they are of the whole family.
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])

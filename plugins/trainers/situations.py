@@ -32,37 +32,36 @@ class Kind(NamedTuple):
     requests: tuple[Situation, ...]
 
 
-def _kind(family: str, tools: str, *texts: str) -> Kind:
-    return Kind(family, tuple(tools.split()), tuple(map(Situation, texts)))
+def _kind(family: str, tools: str, *requests: str | Situation) -> Kind:
+    whole = (one if isinstance(one, Situation) else Situation(one) for one in requests)
+    return Kind(family, tuple(tools.split()), tuple(whole))
 
 
 CHANGES = "edit edit_lines write"
 
 KINDS = (
-    Kind(
+    _kind(
         "change a file that was read",
-        tuple(CHANGES.split()),
-        (
-            Situation(
-                "Change the colour in theme.css from red to blue.", "theme.css", "body {\n  color: red;\n}\n"
-            ),
-            Situation(
-                "The retry count in worker.py should be 5. Update it.",
-                "worker.py",
-                "RETRIES = 2\n\n\ndef work():\n    pass\n",
-            ),
-            Situation("Fix the off-by-one error in loop.c.", "loop.c", "int last(int n) {\n  return n;\n}\n"),
-            Situation("In Makefile, use gcc instead of cc.", "Makefile", "all:\n\tcc -o app main.c\n"),
-            Situation(
-                "Make the function isEven in num.ts correct.",
-                "num.ts",
-                "export function isEven(n: number) {\n  return n % 2 === 1;\n}\n",
-            ),
-            Situation(
-                "check_sum.py is red. Repair it.",
-                "check_sum.py",
-                "from sums import add\n\n\ndef check_add():\n    assert add(2, 2) == 4\n",
-            ),
+        CHANGES,
+        Situation(
+            "Change the colour in theme.css from red to blue.", "theme.css", "body {\n  color: red;\n}\n"
+        ),
+        Situation(
+            "The retry count in worker.py should be 5. Update it.",
+            "worker.py",
+            "RETRIES = 2\n\n\ndef work():\n    pass\n",
+        ),
+        Situation("Fix the off-by-one error in loop.c.", "loop.c", "int last(int n) {\n  return n;\n}\n"),
+        Situation("In Makefile, use gcc instead of cc.", "Makefile", "all:\n\tcc -o app main.c\n"),
+        Situation(
+            "Make the function isEven in num.ts correct.",
+            "num.ts",
+            "export function isEven(n: number) {\n  return n % 2 === 1;\n}\n",
+        ),
+        Situation(
+            "check_sum.py is red. Repair it.",
+            "check_sum.py",
+            "from sums import add\n\n\ndef check_add():\n    assert add(2, 2) == 4\n",
         ),
     ),
     _kind(
