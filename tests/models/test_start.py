@@ -235,7 +235,7 @@ def test_threads_wait_briefly_unless_the_user_says_otherwise(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("gpu", "model.device: 'gpu' is none; allowed: auto, cpu, cuda (or cuda:1)"),
+        ("gpu", "model.device: there is no 'gpu'; allowed: auto, cpu, cuda (or cuda:1)"),
         ("mps:99", "model.device: 'mps:99' cannot be used here: "),
         ("cuda:99", "model.device: 'cuda:99' cannot be used here: "),
     ],
