@@ -63,7 +63,9 @@ def choose_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise ConfigError(f"model.device: there is no {wanted!r}; allowed: auto, cpu, cuda (or cuda:1)") from None
+        raise ConfigError(
+            f"model.device: there is no {wanted!r}; allowed: auto, cpu, cuda (or cuda:1)"
+        ) from None
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
