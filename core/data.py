@@ -31,7 +31,7 @@ Capability: TypeAlias = Literal[
     "demonstrations",  # the teacher says what it would do instead: `Policy.demonstrate`
     "guided_teacher",  # a teacher's distribution raised against a neutral one: `Example.guidance`
     "whitening",  # steps that move least what must stay: `Optimiser.whiten`
-    "teacher:live",  # the teachers of learner.md, by name
+    "teacher:live",  # the teachers, by name
     "teacher:base",
     "teacher:frozen",
     "teacher:ema",
@@ -164,7 +164,7 @@ class ModelInfo(Data, frozen=True):
 
 
 class Objective(Data, frozen=True):
-    """What an update minimises; see docs/architecture.md for the formulas, learner.md's table in code.
+    """What an update minimises; the formulas are in plugins/models/local/objectives.py.
 
     divergence: forward_kl = KL(teacher‖student), reverse_kl = KL(student‖teacher), jsd = the
     generalised Jensen-Shannon divergence at `alpha`, sampled = the sampled-token policy gradient.
@@ -304,13 +304,14 @@ class UpdatePlan(Data, frozen=True):
 
 
 class StepReport(Data, frozen=True):
-    """One look at a batch. Divergences are real KLs in nats a token whatever the objective is.
+    """One look at a batch. Divergences are real KLs in nats, whatever the objective is.
 
     `stepped` is False where the divergence was already at or below the caller's bound: then nothing
     changed. `advantages` and `divergences` have one row an example, one number a completion token:
     log T(y_t) − log S(y_t), and the divergence at that position; of an attempt, its advantage among those
-    of its correction, and 0. `divergence` is over samples and demonstrations alone. Of anchors and probes:
-    `drift`, their mean divergence (nats a row), and `kept`, the share of probes whose completion is still the
+    of its correction, and 0. `divergence` is over the rows about corrections alone, their mean as
+    `Objective.aggregation` has it: of a completion, or a token. Of what stays, as far as it was looked at:
+    `drift`, its mean divergence (nats a row), and `kept`, the share of probes whose completion is still the
     most probable one, token by token; 1 without probes.
     """
 
@@ -338,7 +339,7 @@ class UpdateOutcome(Data, frozen=True):
 
 
 class Slots(Data, frozen=True):
-    """What the teacher is told, apart from the conversation: learner.md, "The teacher's context"."""
+    """What the teacher is told, apart from the conversation."""
 
     feedback: str = ""
     solution: str = ""

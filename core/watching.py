@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from continualcode.core.data import Example, StepReport, UpdatePlan
+from continualcode.core.data import LESSONS, Example, StepReport, UpdatePlan
 from continualcode.core.protocols import Policy
 
 SHARE, NATS = 0.5, 0.5
@@ -40,10 +40,8 @@ class Watch:
         self._examples = _learned(earlier, own)
         if not self._examples:
             return
-        state = policy.snapshot()  # an averaged teacher begins when it is first scored
         self._batch = policy.prepare(self._examples, plan.objective, plan.optimiser)
         self._before = self._look(policy)
-        policy.restore(state)
 
     def undone(self, policy: Policy) -> tuple[Moved, ...]:
         """Those that the update undid, worst first; asked after it."""
@@ -76,12 +74,13 @@ def worse(before: dict[str, float], after: dict[str, float]) -> tuple[Moved, ...
 
 
 def _learned(earlier: Sequence[UpdatePlan], own: Collection[str]) -> tuple[Example, ...]:
-    """Each correction's rows, from the update that took it up: later ones only rehearse them."""
+    """What each correction is learned on, from the update that took it up: later ones only rehearse it."""
     found: dict[str, list[Example]] = {}
     for plan in earlier:
         new: dict[str, list[Example]] = {}
         for row in plan.examples:
-            if row.correction and row.correction not in found and row.correction not in own:
+            known = row.correction in found or row.correction in own
+            if row.part in LESSONS and row.weight and not known:
                 new.setdefault(row.correction, []).append(row)
         found |= new
     return tuple(row for rows in found.values() for row in rows)

@@ -1,7 +1,9 @@
 """Earlier corrections mixed into an update (experience replay): the log is the buffer.
 
-Each earlier correction that still stands takes part in a later update with a fixed probability, decided by a
-hash of the two corrections' own content. So whether correction i is rehearsed with k depends on nothing else.
+Each earlier correction that still stands takes part in a later update with some probability, decided by a
+hash of the two corrections' own content. So whether correction i is rehearsed with k depends on nothing else
+but how many there are: of more than `MOST` so many take part in the mean, others each time, as an update's
+cost would grow with the log.
 
 Of what several corrections say about one prompt the last counts: rehearsing the others would teach the
 opposite of it, and a user who changes their mind would be taught to be in two minds.
@@ -13,6 +15,9 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from continualcode.core.data import LESSONS, Example
+
+MOST = 32
+"""How many earlier corrections an update rehearses at most, in the mean."""
 
 SIBLINGS = 2
 """How many siblings of a correction are rehearsed with it."""
@@ -33,9 +38,10 @@ def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], sha
                 own.setdefault(row.correction, []).append(row)
         found |= own
     said, again = _learned(news), list[list[Example]]()
-    fresh = {new.correction for new in news}
+    fresh = {new.correction: new for new in reversed(news)}  # its first row
+    share = min(share, MOST / max(1, len(found)))
     for correction, rows in reversed(found.items()):
-        if correction not in fresh and any(_chance(rows[0], new) < share for new in news):
+        if correction not in fresh and any(_chance(rows[0], new) < share for new in fresh.values()):
             again.append(_again(rows, said))
         said |= _learned(rows)
     return [row for rows in reversed(again) for row in rows]

@@ -221,7 +221,7 @@ class Sdpo:
 
 def _teaches(rows: Iterable[Example]) -> bool:
     """Whether any row of a new correction weighs something."""
-    return any(row.part in (*LESSONS, "attempt") and row.weight for row in rows)
+    return any(row.part in LESSONS and row.weight for row in rows)
 
 
 def _told(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int], None]:

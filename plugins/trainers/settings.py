@@ -17,7 +17,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     rows: learn on the teacher's demonstration, on the rejected sample, or on both. demonstration_tokens: the
     most that a demonstration has; where it parts from what was rejected later than that, the most after that.
     anchors: the weight of what must stay, all of it together, where a correction weighs 1; 0: none.
-    rehearsal: the share of earlier corrections that take part in an update.
+    rehearsal: the share of earlier corrections that take part in an update; of many fewer (`rehearsal.MOST`).
     siblings: on how many other situations, alike to the model, a correction is learned as well; 0: none.
     in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
     falls over `max_steps`.
@@ -29,16 +29,18 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     on others. divergence_target: stop as well when the divergence is this share of the first one.
 
     kl_budget: an update may move what the anchors hold by no more than this, the mean KL from the base model
-    in nats an anchor: the step that would go beyond is taken back. None: as far as it goes.
+    in nats an anchor: the step that would go beyond is taken back. With one every step takes all rows, as all
+    anchors are looked at. None: as far as it goes.
     reward_weight: what the policy gradient on the turn's attempts counts for beside the divergence (GRPO);
     0: none.
 
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
     model still does what the base model did on fewer than `gate_kept` of the probes (which need `anchors`).
-    gate_drift: before that, where so few stay, or the probes have moved by more than so many nats in the
-    mean, go back to the last step before it was so, but not to where the correction was not learned yet; an
-    update keeps its steps' states in memory for that. None: never. gate_from: what is counted of that: what
-    the update did itself, since its start, or all that was done since the base model.
+    gate_drift: before that, where so few stay, or the probes and the calls that are held have moved by more
+    than so many nats in the mean, go back to the last step before it was so, but not to where the correction
+    was not learned yet; an update keeps its steps' states in memory for that. None: never.
+    gate_from: what is counted of that: what the update did itself, since its start, or all that was done
+    since the base model.
 
     max_context: the most tokens of the teacher's prompt and the completion; None: the model's context.
     frozen_teacher: the digest of weights that this log has been through; None: those of the first update.
@@ -91,11 +93,24 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def refuse_contradictions(self) -> None:
         """Raise ConfigError where two settings do not go together."""
-        if self.guidance != 1.0 and self.rows != "sample" and self.divergence == "reverse_kl":
+        reverse = self.divergence == "reverse_kl" or (self.divergence == "jsd" and self.alpha == 1.0)
+        named = self.divergence if self.divergence == "reverse_kl" else "jsd at trainer.alpha 1"
+        if self.guidance != 1.0 and self.rows != "sample" and reverse:
             raise ConfigError(
-                f"trainer.guidance {self.guidance} does not go with trainer.divergence reverse_kl: a "
+                f"trainer.guidance {self.guidance} does not go with trainer.divergence {named}: a "
                 "guided teacher rules tokens out, and KL(S‖T) is infinite there; allowed are guidance 1, or "
-                "forward_kl, jsd, sampled"
+                "forward_kl, jsd below 1, sampled"
+            )
+        if self.teacher == "completion" and reverse:
+            raise ConfigError(
+                f"trainer.teacher completion does not go with trainer.divergence {named}: it is one token "
+                "with probability 1, and KL(S‖T) is infinite everywhere else; allowed are forward_kl, jsd "
+                "below 1, sampled"
+            )
+        if self.teacher == "completion" and self.rows != "demonstration":
+            raise ConfigError(
+                f"trainer.teacher completion does not go with trainer.rows {self.rows}: the rejected sample "
+                "would be imitated; allowed is demonstration"
             )
         if self.kl_budget is not None and not self.anchors:
             raise ConfigError(
@@ -119,7 +134,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
             decisions=self.decisions,
             sharpness=self.sharpness if self.rows != "sample" else 1.0,
             slack=self.slack,
-            in_turn=self.in_turn,
+            in_turn=self.in_turn if self.kl_budget is None else 0,
         )
 
     @property

@@ -251,7 +251,8 @@ def _idle(part: Part, row: Example, one: Situation, turn: SampledTurn, policy: P
 
 def _folder(correction: CorrectionGiven, turn: SampledTurn) -> str:
     """A folder that the correction names and the conversation is about, with its slash; or empty."""
-    said = " ".join(f"{m.text} {m.call.arguments if m.call else ''}" for m in turn.messages[1:])
+    conversation = [message for message in turn.messages if message.role != "system"]
+    said = " ".join(f"{m.text} {m.call.arguments if m.call else ''}" for m in conversation)
     return next((f for f in re.findall(r"[\w.-]+/", correction.feedback) if f in said), "")
 
 

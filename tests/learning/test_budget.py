@@ -13,22 +13,23 @@ from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.settings import SdpoSettings
 
 Build = Callable[..., Example]
+FEW: dict[str, Any] = {"lr": 1e-2, "divergence_floor": 1e-4, "max_steps": 6, "gate": False, "in_turn": 0}
 
 
 @pytest.fixture
 def plan(example: Build) -> Callable[..., UpdatePlan]:
     """A correction and one anchor that is only held on to lightly, so that it moves."""
 
-    def build(**settings: Any) -> UpdatePlan:
-        chosen = SdpoSettings(lr=1e-2, divergence_floor=1e-4, max_steps=6, gate=False, **settings)
+    def build(anchors: int = 1, **settings: Any) -> UpdatePlan:
+        chosen = SdpoSettings(**{**FEW, **settings})
         same = {"teacher_ids": (1, 2, 3, 4), "completion_ids": (20, 21, 22), "sampled_logprobs": ()}
         anchor = example(correction="", part="anchor", weight=1e-3, **same)
         return UpdatePlan(
             trainer="sdpo",
             settings=msgspec.to_builtins(chosen),
-            objective=Objective(),
+            objective=Objective(in_turn=chosen.objective(None).in_turn),
             optimiser=Optimiser(lr=chosen.lr),
-            examples=(example(), anchor),
+            examples=(example(), *[anchor] * anchors),
         )
 
     return build
@@ -44,6 +45,14 @@ def test_the_step_that_would_go_beyond_is_taken_back(
     outcome = Sdpo().update(bounded, tiny_policy)
     assert 0 < outcome.steps < 6 and outcome.rejected is None
     assert 0.0 < spent(bounded, outcome.after) <= far / 2
+
+
+def test_the_last_step_is_looked_at_too_where_rows_go_in_turn(
+    tiny_policy: Any, plan: Callable[..., UpdatePlan]
+) -> None:
+    """A look has no anchors then, so with a budget all go in every step."""
+    outcome = Sdpo().update(plan(anchors=20, kl_budget=1e-9, max_steps=1, in_turn=16), tiny_policy)
+    assert outcome.steps == 0 and outcome.rejected is not None
 
 
 def test_it_ends_as_an_update_of_that_many_steps_would(

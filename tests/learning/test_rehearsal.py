@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continualcode.core.data import Example
-from continualcode.plugins.trainers.rehearsal import SIBLINGS, rehearsed
+from continualcode.plugins.trainers.rehearsal import MOST, SIBLINGS, rehearsed
 
 PROMPTS = st.integers(0, 5)
 
@@ -68,3 +68,21 @@ def test_what_nobody_contradicted_is_rehearsed(all_of_them: list[list[Example]])
         expected = [one for one in stands if one.part == "demonstration"] + siblings
         assert own == {one.prompt_ids for one in expected}
         assert all(one.part == "rehearsed" for one in again)
+
+
+def test_a_share_is_of_corrections_however_many_rows_a_new_one_has() -> None:
+    earlier = [[row(number, number, "demonstration")] for number in range(400)]
+    for siblings in (0, 40):
+        news = [row(500, 500, "demonstration"), *(row(500, 501 + n, "sibling") for n in range(siblings))]
+        assert len(rehearsed(news, earlier, 0.02)) <= 20, "8 in the mean"
+
+
+def test_an_update_rehearses_no_more_as_the_log_grows_but_others_each_time() -> None:
+    earlier = [[row(number, number, "demonstration")] for number in range(10 * MOST)]
+    first, second = (
+        {one.correction for one in rehearsed([row(new, new, "demonstration")], earlier, 1.0)}
+        for new in (1000, 1001)
+    )
+    assert MOST / 2 < len(first) < 2 * MOST > len(second) > MOST / 2
+    assert len(first & second) < MOST / 2
+    assert len(rehearsed([row(1000, 1000, "demonstration")], earlier[:MOST], 1.0)) == MOST

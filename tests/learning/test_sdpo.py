@@ -168,6 +168,26 @@ def test_what_nobody_chose_is_chosen_by_what_the_policy_can_do(
     assert all(f"{key} {value}" in said for key, value in choice.items()) and bool(said) == bool(choice)
 
 
+SFT = {"teacher": "completion"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"divergence": "reverse_kl"}, "guidance 2.0 does not go with trainer.divergence reverse_kl"),
+        ({"divergence": "jsd", "alpha": 1.0}, "guidance 2.0 .* jsd at trainer.alpha 1"),
+        ({**SFT, "divergence": "reverse_kl", "guidance": 1.0}, "completion .* reverse_kl"),
+        ({**SFT, "divergence": "jsd", "alpha": 1.0, "guidance": 1.0}, "completion .* jsd at"),
+        ({**SFT, "rows": "both"}, "rejected sample would be imitated"),
+    ],
+)
+def test_settings_that_no_update_could_be_made_by_are_refused_at_the_start(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Sdpo(SdpoSettings(**settings))
+
+
 def test_what_somebody_chose_stays_and_is_refused_by_name() -> None:
     given: dict[str, Any] = {"divergence": "forward_kl", "guidance": 2.0}
     suited, said = Sdpo(SdpoSettings(**given), given).suited(ALL - {"full_distribution", "guided_teacher"})

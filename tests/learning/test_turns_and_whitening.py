@@ -84,6 +84,18 @@ def test_what_anchors_have_moved_is_as_much_whether_all_are_seen_or_some_in_turn
         assert learner.step(batch, stop_below=share * left).stepped == (share < 1.0)
 
 
+@pytest.mark.parametrize("in_turn", [0, 2])
+def test_a_steps_divergence_is_of_all_that_is_rehearsed_as_a_looks_is(
+    learner: Learner, example: Build, in_turn: int
+) -> None:
+    """The gate compares the two: what was there at the first step, and what a last look finds."""
+    rows = [example(), *(example(**SHOWN | {"part": "rehearsed"}) for _ in range(4))]
+    wanted = Objective(in_turn=in_turn, aggregation="example_sum")
+    batch = learner.prepare(rows, wanted, Optimiser())
+    step, look = (learner.step(batch, stop_below=below) for below in (1e9, math.inf))
+    assert step.divergence == pytest.approx(look.divergence, rel=1e-5)
+
+
 def test_what_weighs_nothing_has_no_turn(example: Build) -> None:
     rows = [example(**ANCHOR) for _ in range(3)]
     assert taken(rows, Objective(in_turn=2), 0, [1.0, 0.0, 1.0]) == [1.0, 0.0, 1.0]
@@ -211,3 +223,20 @@ def test_a_learning_rate_that_falls_moves_less_later(learner: Learner, example: 
         after = learner.snapshot().weights
         moved.append(sum(float((after[name] - before[name]).abs().sum()) for name in after))
     assert moved[1] < moved[0] / 2
+
+
+def test_weights_decay_in_every_direction_alike_however_white(
+    learner: Learner, adapter: Adapter, example: Build
+) -> None:
+    rows = [example(**SHOWN), example(**ANCHOR)]
+    moved: list[list[torch.Tensor]] = []
+    for decay in (0.0, 0.5):
+        learner.reset()
+        learner.step(learner.prepare(rows, Objective(), Optimiser(lr=1e-2)), stop_below=0.0)
+        before = [factor.clone() for factor in adapter.parameters()]
+        batch = learner.prepare(rows, Objective(), Optimiser(lr=1e-2, whiten=0.03, weight_decay=decay))
+        learner.step(batch, stop_below=0.0)
+        shrunk = [factor * (1.0 - 1e-2 * decay) for factor in before]
+        moved.append([p.detach() - was for p, was in zip(adapter.parameters(), shrunk, strict=True)])
+    for with_none, with_some in zip(*moved, strict=True):
+        assert torch.allclose(with_none, with_some, atol=1e-6)

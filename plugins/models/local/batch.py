@@ -15,7 +15,7 @@ class Batch:
     """What `prepare` returns and `step` takes.
 
     steps: how many were taken on it. emphasis: what each free position of a row counts for, from when the row
-    was first looked at. whitening: see `whitening.maps`; empty: none.
+    first had its turn. whitening: see `whitening.maps`; empty: none.
     """
 
     rows: tuple[Row, ...]

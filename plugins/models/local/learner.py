@@ -85,11 +85,10 @@ class Learner:
         if objective.top_k is not None:
             rows = self._narrowed(rows, objective.top_k)
         batch = Batch(tuple(rows), objective, optimiser)
-        if optimiser.whiten is not None and (
-            stays := [r for r in rows if r.example.part in figures.ANCHORING and r.share]
-        ):
+        anchors = [row for row in rows if row.example.part == "anchor" and row.share]
+        if optimiser.whiten is not None and anchors:
             batch.whitening = whitening.maps(
-                self._adapter, optimiser.whiten, lambda: self._scorer.logits(stays)
+                self._adapter, optimiser.whiten, lambda: self._scorer.read(anchors)
             )
         return batch
 
@@ -102,7 +101,7 @@ class Learner:
         """
         measuring = stop_below == math.inf
         taking = weighing.taking_part(batch.rows, batch.objective, batch.steps, measuring)
-        rows = [replace(row, share=row.share * by) for row, by in taking]
+        rows = [replace(row, share=row.share * by, told=row.told * by) for row, by in taking]
         try:
             with torch.set_grad_enabled(not measuring):
                 scored = self._scorer.logits(rows)

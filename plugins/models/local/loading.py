@@ -134,13 +134,14 @@ def room_for_pieces(model: Any) -> int:
     return max(LEAST_READ, weights // 2)
 
 
-ARITHMETIC = "6"
+ARITHMETIC = "7"
 """How passes and steps are computed: another number where the weights of an update differ from before.
 
 2: prompts are read message by message; layers below the adapter are computed once an update. 3: two to
 eight tokens go through a matrix the other way round. 4: what must stay goes through the model apart.
 5: Qwen3 is written out; an averaged teacher that was cut lies in memory as one from a file. 6: a step takes
 every nth of the rows that go in turn, and what anchors have moved is counted for all of them.
+7: what is rehearsed in turn stands for all of it in a step's divergence too, by which the gate judges.
 """
 
 

@@ -66,6 +66,20 @@ class Scorer:
                 found[n] = of_row
         return found
 
+    def read(self, rows: Sequence[Row]) -> None:
+        """Send the rows through the model, for who watches it: up to the output layer."""
+        forward = self._adapter.forward
+        for laid in {id(row.laid): row.laid for row in rows if row.free}.values():
+            taking = [row for row in rows if row.free and row.laid is laid]
+            with blaming([row.example for row in taking]):
+                laid.logits(
+                    lambda ids, places, memory, mask, keep, below: forward(
+                        ids, places, memory, mask, keep[:0], below
+                    ),
+                    [row.number for row in taking],
+                    self._device,
+                )
+
     def _together(self, examples: Sequence[Example], objective: Objective) -> list[Row]:
         if not examples:
             return []

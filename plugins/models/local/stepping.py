@@ -40,8 +40,10 @@ class Stepper:
         )
         self._adamw.step()  # pyright: ignore[reportUnknownMemberType]  # torch leaves `closure` untyped
         with torch.no_grad():
-            moved = [p - was for (p, _), was in zip(white, before, strict=True)]
-            for (parameter, _), was, by in zip(white, before, products(moved, maps), strict=True):
+            decay = 1.0 - learning_rate(settings, taken) * settings.weight_decay
+            kept = [was * decay for was in before]  # what decays shrinks in every direction alike
+            moved = [p - was for (p, _), was in zip(white, kept, strict=True)]
+            for (parameter, _), was, by in zip(white, kept, products(moved, maps), strict=True):
                 parameter.copy_(was + by)
         return float(norm)
 

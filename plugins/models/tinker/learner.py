@@ -77,7 +77,7 @@ class Learner:
         """Look; if more than `stop_below` nats are left to learn, take one step."""
         measuring = stop_below == math.inf
         taking = weighing.taking_part(batch.rows, batch.objective, batch.steps, measuring)
-        rows = [replace(row, share=row.share * by) for row, by in taking]
+        rows = [replace(row, share=row.share * by, told=row.told * by) for row, by in taking]
         looks = self._looks(rows)
         for one in looks:
             batch.emphasis.setdefault(id(one.row.example), figures.emphasis(one, batch.objective))
