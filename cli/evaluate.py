@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from continualcode.core.config import Config
 from continualcode.core.errors import UsageError
 from continualcode.core.evaluation.cases import CaseRule, Cases, load_cases, unknown_tools
 from continualcode.core.evaluation.measure import Figures, Ruler, Settings
+from continualcode.core.evaluation.staging import refuse_histories
 from continualcode.core.evaluation.teach import Lesson, teach
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Progress
@@ -81,7 +83,7 @@ def evaluate(
             "--weights, --compare and --teach each say which weights to measure: give one of them"
         )
     loaded = load_cases(cases)
-    rules = loaded.named(only.split(",")) if only else None
+    rules = loaded.named(only.split(",")) if only is not None else None
     learn = _taught(loaded, taught)
     if learn and rules is None:
         rules = learn
@@ -92,9 +94,16 @@ def evaluate(
     if model is None and (recorded := recorded_model(sides)) is not None:
         config = configured(recorded=recorded)
     settings = Settings(draws=draws, max_tokens=max_tokens, seed=seed)
+    for rule in loaded.rule if rules is None else rules:
+        if not rule.held_out:
+            click.echo(f"note: rule {rule.name!r} has no [[rule.held_out]]: it is not measured", err=True)
     with measuring_session(config, progress, keep=cases.stem if learn else None) as session:
         for said in unknown_tools(loaded, session.tools):
             click.echo(f"note: {said}", err=True)
+        refuse_histories(loaded, session.tools)
+        for side in sides:
+            if side is not None and side.log is not None:
+                deque(side.records(session.plugins), maxlen=0)  # says what is wrong with it before the wait
         ruler = Ruler(session, settings)
         before, after = (_measured(side, session, ruler, loaded, rules) for side in sides)
         lessons: list[Lesson] = []

@@ -1,12 +1,13 @@
 """What `cc eval` found, as one JSON object and as a table."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import TypeAlias
 
 from continualcode.core.data import Data
 from continualcode.core.evaluation.cases import Cases
-from continualcode.core.evaluation.estimates import Estimate, average, estimate, overlap, share
+from continualcode.core.evaluation.estimates import Estimate, estimate, overlap
 from continualcode.core.evaluation.measure import CaseFigures, ControlFigures, Figures
 from continualcode.core.evaluation.teach import Lesson
 
@@ -27,17 +28,17 @@ class Comparison(Data, frozen=True):
 
 def recurrence(figures: Sequence[CaseFigures]) -> Estimate:
     """P(a call that breaks the rule), the mean over cases."""
-    return estimate(figures, lambda one: (one.violates, one.violating))
+    return estimate([one.violates for one in figures], _draws(one.violating for one in figures))
 
 
 def obedience(figures: Sequence[CaseFigures]) -> Estimate:
     """P(a call that follows the rule), the mean over cases."""
-    return estimate(figures, lambda one: (one.obeys, one.obeying))
+    return estimate([one.obeys for one in figures], _draws(one.obeying for one in figures))
 
 
 def validity(figures: Sequence[CaseFigures | ControlFigures]) -> Estimate:
     """P(a call of a tool, with arguments that fit), the mean over cases."""
-    return average([one.valid for one in figures])
+    return estimate([one.valid for one in figures])
 
 
 def result(found: Comparison) -> dict[str, object]:
@@ -69,7 +70,7 @@ def as_text(found: Comparison) -> str:
     two = found.after is not None
     heading = f"{found.labels[0]} → {found.labels[1]}" if two else found.labels[0]
     lines = [f"{heading}; the correction absent, 95% intervals in brackets", ""]
-    width = max((len(name) for name in found.before.rules), default=4) + 2
+    width = max(len(name) for name in ("rule", *found.before.rules)) + 2
     if found.before.rules:
         lines += [f"{'rule':{width}}{'mistake':{CELL}}{'obeyed':{CELL}}n"]
     rows = {
@@ -83,9 +84,15 @@ def as_text(found: Comparison) -> str:
             _change(of(before), of(after) if after is not None else None) for of in (recurrence, obedience)
         ]
         lines += [f"{name:{width}}{cells[0]:{CELL}}{cells[1]:{CELL}}{len(before)}"]
-    undrawn = max((one.undrawn for figures in found.before.rules.values() for one in figures), default=0.0)
+    every = [one for side in (found.before, found.after) if side is not None for one in _cases(side)]
+    undrawn, cut = (max((of(one) for one in every), default=0.0) for of in (_undrawn, _cut))
     if undrawn > 0.01:
         lines += ["", f"Up to {undrawn:.0%} of a case went to tools too improbable to be drawn from."]
+    if cut > 0.01:
+        lines += [
+            "",
+            f"Up to {cut:.0%} of a case was calls cut off at --max-tokens, judged by their beginning.",
+        ]
     if found.before.controls:
         lines += ["", *_controls_in_words(found)]
     if found.log is not None:
@@ -108,9 +115,9 @@ def _cases(figures: Figures, *, rule: str | None = None, group: str | None = Non
 
 def _of_cases(found: Comparison, *, rule: str | None = None, group: str | None = None) -> dict[str, object]:
     before = _cases(found.before, rule=rule, group=group)
-    figures = _of_side(before, "before")
-    values: dict[str, object] = {name: None for name in _of_side((), "after")}
-    if found.after is not None:
+    figures = _of_side(before, "before") if before else {}
+    values: dict[str, object] = {name: None for side in ("before", "after") for name in _of_side((), side)}
+    if found.after is not None and before:
         figures |= _of_side(_cases(found.after, rule=rule, group=group), "after")
     return {**values, **_numbers(figures), "n": len(before)}
 
@@ -125,7 +132,8 @@ def _each(found: Comparison, rule: str) -> list[dict[str, object]]:
 
 
 def _one(case: CaseFigures) -> dict[str, object]:
-    return {"tools": case.tools, "recurrence": case.violates, "obey": case.obeys, "undrawn": case.undrawn}
+    figures = {"recurrence": case.violates, "obey": case.obeys, "undrawn": case.undrawn, "cut": case.cut}
+    return {"tools": case.tools, **figures}
 
 
 def _of_side(figures: Sequence[CaseFigures], side: str) -> dict[str, Estimate]:
@@ -145,15 +153,33 @@ def _numbers(figures: Mapping[str, Estimate]) -> dict[str, object]:
 
 
 def _change(before: Estimate, after: Estimate | None) -> str:
+    if not before.n:
+        return "no prompts"
     cells = [f"{one.mean:.2f} [{one.low:.2f} {one.high:.2f}]" for one in (before, after) if one is not None]
     return " → ".join(cells)
+
+
+def _draws(rows: Iterable[Mapping[str, Sequence[bool]]]) -> int:
+    """How many calls were drawn; one outcome alone is a tool's that decides."""
+    return sum(len(row) for of_case in rows for row in of_case.values() if len(row) > 1)
+
+
+def _undrawn(case: CaseFigures) -> float:
+    return case.undrawn
+
+
+def _cut(case: CaseFigures) -> float:
+    return case.cut
 
 
 # -- Controls ------------------------------------------------------------------------------------------
 
 
-def _pairs(found: Comparison, group: str | None) -> list[tuple[ControlFigures, ControlFigures]]:
-    """Each control before and after; on one set of weights alone, beside itself."""
+_Pairs: TypeAlias = Sequence[tuple[ControlFigures, ControlFigures]]
+
+
+def _pairs(found: Comparison, group: str | None) -> _Pairs:
+    """Each control before and after; on one set of weights, twice the same."""
     after = (found.after or found.before).controls
     pairs = zip(found.before.controls, after, strict=True)
     return [(one, other) for one, other in pairs if group is None or one.group == group]
@@ -162,27 +188,39 @@ def _pairs(found: Comparison, group: str | None) -> list[tuple[ControlFigures, C
 def _of_controls(found: Comparison, group: str | None) -> dict[str, object]:
     """agreement: the likeliest tool is the same; calls: so is how its call begins. validity: P(a call).
 
-    right: P(what `expects` says).
+    right: P(what `expects` says). What compares two sets of weights is None where there is one.
     """
     pairs = _pairs(found, group)
+    names = ("agreement", "calls", "overlap", "validity", "validity_before", "right_before", "right")
+    nothing: dict[str, object] = {**dict.fromkeys(names), "intervals": {}, "n": len(pairs)}
+    if not pairs:
+        return nothing
+    before, right = _right(pairs)
     figures = {
-        "agreement": share([one.likeliest == other.likeliest for one, other in pairs]),
-        "calls": share([one.begins == other.begins for one, other in pairs]),
         "validity": validity([other for _, other in pairs]),
         "validity_before": validity([one for one, _ in pairs]),
     }
-    if not pairs:
-        return {**dict.fromkeys((*figures, "overlap", "right_before", "right")), "intervals": {}, "n": 0}
-    expected = [
+    values: dict[str, object] = {"right_before": before, "right": right}
+    if found.after is not None:
+        figures |= {"agreement": _agreement(pairs), "calls": _same_calls(pairs)}
+        values["overlap"] = fmean(overlap(one.tools, other.tools) for one, other in pairs)
+    return {**nothing, **_numbers(figures), **values}
+
+
+def _agreement(pairs: _Pairs) -> Estimate:
+    return estimate([float(one.likeliest == other.likeliest) for one, other in pairs])
+
+
+def _same_calls(pairs: _Pairs) -> Estimate:
+    return estimate([float(one.begins == other.begins) for one, other in pairs])
+
+
+def _right(pairs: _Pairs) -> tuple[float | None, float | None]:
+    """P(the expected call) before and after, the mean over the controls that expect one."""
+    known = [
         (one.right, other.right) for one, other in pairs if one.right is not None and other.right is not None
     ]
-    return {
-        **_numbers(figures),
-        "overlap": fmean(overlap(one.tools, other.tools) for one, other in pairs),
-        "right_before": fmean(one for one, _ in expected) if expected else None,
-        "right": fmean(other for _, other in expected) if expected else None,
-        "n": len(pairs),
-    }
+    return (fmean(one for one, _ in known), fmean(other for _, other in known)) if known else (None, None)
 
 
 def _controls_in_words(found: Comparison) -> list[str]:
@@ -190,17 +228,19 @@ def _controls_in_words(found: Comparison) -> list[str]:
     for group in dict.fromkeys(one.group for one in found.before.controls):
         pairs = _pairs(found, group)
         name = f"controls ({group})" if group else "controls"
-        valid = fmean(other.valid for _, other in pairs)
+        valid, (before, right) = fmean(other.valid for _, other in pairs), _right(pairs)
         if found.after is None:
-            lines += [f"{name}: {valid:.1%} of {len(pairs)} are calls of a tool"]
+            expected = f"; {right:.0%} are the expected ones" if right is not None else ""
+            lines += [f"{name}: {valid:.1%} of {len(pairs)} are calls of a tool{expected}"]
             continue
+        expected = f"; the expected ones: {before:.0%} → {right:.0%}" if right is not None else ""
         changed = [(one, other) for one, other in pairs if one.begins != other.begins]
-        same = share([one.likeliest == other.likeliest for one, other in pairs])
+        same = _agreement(pairs)
         shared = fmean(overlap(one.tools, other.tools) for one, other in pairs)
         lines += [
             f"{name}: the same tool in {same.mean:.0%} [{same.low:.0%} {same.high:.0%}] of {same.n}; "
             f"distributions share {shared:.0%}; {valid:.1%} are calls of a tool; "
-            f"the call begins as it did in {len(pairs) - len(changed)}"
+            f"the call begins as it did in {len(pairs) - len(changed)}{expected}"
         ]
         lines += [f"  {one.prompt[:60]}: {_moved(one, other)}" for one, other in changed]
     return lines

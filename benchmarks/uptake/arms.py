@@ -31,6 +31,9 @@ from continualcode.plugins.trainers.settings import SdpoSettings
 PLAIN: dict[str, Any] = {"rows": "sample", "guidance": 1.0, "anchors": 0.0, "rehearsal": 0.0, "gate": False}
 """Without what is ours."""
 
+IMITATING: dict[str, Any] = {"teacher": "completion", "rows": "demonstration", "sharpness": 1.0}
+"""With a call that was approved as the target."""
+
 ORIGINAL: dict[str, Any] = {
     **PLAIN,
     "teacher": "live",
@@ -143,5 +146,5 @@ def make_trainer(name: str, options: Mapping[str, Any]) -> Callable[[], Trainer]
     if name == "original":
         return lambda: Original(checked(SdpoSettings, {**ORIGINAL, **options}, "trainer"))
     if name == "sft":
-        return lambda: Sft(checked(SdpoSettings, {**PLAIN, "teacher": "completion", **options}, "trainer"))
+        return lambda: Sft(checked(SdpoSettings, {**PLAIN, **IMITATING, **options}, "trainer"))
     return None

@@ -24,8 +24,8 @@ The results of the calls in `history` are not written down: they come from runni
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -85,6 +85,15 @@ class Cases(Data, frozen=True):
     rule: tuple[CaseRule, ...] = ()
     control: tuple[Control, ...] = ()
 
+    def each(self) -> Iterator[tuple[str, Case]]:
+        """Every case, and where in the file it stands."""
+        for rule in self.rule:
+            for kind, cases in (("train", rule.train), ("held_out", rule.held_out)):
+                for number, case in enumerate(cases, 1):
+                    yield f"rule {rule.name!r}: {kind} {number}", case
+        for number, control in enumerate(self.control, 1):
+            yield f"control {number}", control
+
     def named(self, names: Iterable[str]) -> tuple[CaseRule, ...]:
         """The rules of these names, in the order given. UsageError names what there is."""
         by_name = {rule.name: rule for rule in self.rule}
@@ -141,7 +150,20 @@ def load_cases(file: Path) -> Cases:
         controls.append(control)
     if not rules and not controls:
         raise ConfigError(f"{file}: no [[rule]] and no [[control]] in it: there is nothing to measure")
-    return Cases(rule=tuple(rules), control=tuple(controls))
+    cases = Cases(rule=tuple(rules), control=tuple(controls))
+    for where, one in cases.each():
+        check_files(one, f"{file}: {where}")
+    return cases
+
+
+def check_files(case: Case, where: str) -> None:
+    """ConfigError where a file is no path inside a workspace, or is another's folder."""
+    paths = {name: PurePosixPath(name) for name in case.files}
+    for name, path in paths.items():
+        if not path.parts or ".." in path.parts or path.is_absolute():
+            raise ConfigError(f"{where}: the file {name!r} is not a path inside a workspace")
+        if above := [other for other, one in paths.items() if one in path.parents]:
+            raise ConfigError(f"{where}: {above[0]!r} cannot be a file and the folder of {name!r}")
 
 
 def _tables(given: Mapping[str, Any], key: str, where: object) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """Means over cases, with intervals: what the figures of a handful of prompts can and cannot say."""
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 
 from continualcode.core.data import Data
-from continualcode.core.evaluation.measure import CaseFigures
+
+Z = 1.959964
+"""Standard deviations on either side of a 95% interval."""
 
 
 class Estimate(Data, frozen=True):
@@ -18,56 +18,20 @@ class Estimate(Data, frozen=True):
     draws: int = 0
 
 
-def estimate(
-    figures: Sequence[CaseFigures], which: Callable[[CaseFigures], tuple[float, Mapping[str, Sequence[bool]]]]
-) -> Estimate:
-    """The mean over cases of a probability, with a 95% bootstrap interval over cases and, within, draws.
+def estimate(values: Sequence[float], draws: int = 0) -> Estimate:
+    """The mean of figures in [0, 1], one a case, with Wilson's score interval (1927) for so many cases.
 
-    `which` gives a case's probability and its draws by tool. Percentiles of 1,000 resamples, fixed seed.
+    It is for other prompts of the kind. Wilson's is for shares; no figures in [0, 1] of that mean vary more,
+    whether they are exact or of some draws, so for them it is wide enough, if anything too wide. A
+    resampling of four prompts that agree by chance would say that there is no doubt.
     """
-    values = [which(one) for one in figures]
-    if not values:
-        return Estimate(mean=0.0, low=0.0, high=1.0, n=0)
-    pool = random.Random(0)
-    means: list[float] = []
-    for _ in range(1000):
-        total = 0.0
-        for number in pool.choices(range(len(values)), k=len(values)):
-            probability, draws = values[number]
-            for tool, row in draws.items():
-                if len(row) > 1:
-                    redrawn = fmean(pool.choices(row, k=len(row)))
-                    probability += figures[number].tools[tool] * (redrawn - fmean(row))
-            total += probability
-        means.append(min(1.0, max(0.0, total / len(values))))
-    means.sort()
-    return Estimate(
-        mean=fmean(value for value, _ in values),
-        low=means[24],
-        high=means[974],
-        n=len(values),
-        draws=sum(len(row) for _, draws in values for row in draws.values() if len(row) > 1),
-    )
-
-
-def average(values: Sequence[float]) -> Estimate:
-    """The mean of exact figures in [0, 1], one a case, with a 95% bootstrap interval over cases."""
-    if not values:
-        return Estimate(mean=0.0, low=0.0, high=1.0, n=0)
-    pool = random.Random(0)
-    means = sorted(fmean(pool.choices(values, k=len(values))) for _ in range(1000))
-    return Estimate(mean=fmean(values), low=means[24], high=means[974], n=len(values))
-
-
-def share(outcomes: Sequence[bool]) -> Estimate:
-    """A share with its Wilson score interval at 95%."""
-    n = len(outcomes)
+    n = len(values)
     if not n:
         return Estimate(mean=0.0, low=0.0, high=1.0, n=0)
-    z, p = 1.959964, sum(outcomes) / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
-    return Estimate(mean=p, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
+    p = sum(values) / n
+    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * (max(0.0, p * (1 - p)) / n + Z * Z / (4 * n * n)) ** 0.5 / (1 + Z * Z / n)
+    return Estimate(mean=p, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n, draws=draws)
 
 
 def overlap(one: Mapping[str, float], other: Mapping[str, float]) -> float:

@@ -5,7 +5,8 @@ Where the tool alone decides, the second factor is 0 or 1; where arguments do, i
 calls of that tool, drawn under a grammar that allows that tool only, each stopped as soon as the arguments in
 question are written. So a rule about tools needs no draw at all, and one about arguments far fewer than
 drawing whole turns would. Tools less probable than `NEGLIGIBLE` are not drawn from and count as neither
-mistake nor obedience: the figure is low by at most their sum, which is reported.
+mistake nor obedience: the figure is low by at most their sum, which is reported. So is what was cut off at
+`max_tokens`, which is judged by what was written until there.
 
 Probabilities are those of sampling at temperature 1; `likeliest` is what a session at temperature 0 would do.
 """
@@ -15,6 +16,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -36,6 +38,9 @@ NEGLIGIBLE = 0.02
 BEGINNING = 32
 """How many tokens of a control's call are looked at: its tool, and how its arguments begin."""
 
+ESCAPE = len(r"\uD83D\uDE0")
+"""The longest piece of a string in JSON that is not yet a character."""
+
 
 class Settings(Data, frozen=True):
     """draws: calls of each tool whose arguments decide. max_tokens: the longest call. seed: the first's."""
@@ -46,7 +51,8 @@ class Settings(Data, frozen=True):
 
 
 class CaseFigures(Data, frozen=True):
-    """One case on one set of weights. `undrawn`: the probability of tools that were not drawn from.
+    """One case on one set of weights. `undrawn`: the probability of tools that were not drawn from; `cut`: of
+    calls that were cut off before what is asked of them was written.
 
     `violating` and `obeying` are, by tool, the outcomes of its draws (True: it was one). valid:
     P(the turn begins as a call of a tool).
@@ -59,6 +65,7 @@ class CaseFigures(Data, frozen=True):
     obeys: float
     valid: float = 1.0
     undrawn: float = 0.0
+    cut: float = 0.0
     violating: dict[str, tuple[bool, ...]] = {}
     obeying: dict[str, tuple[bool, ...]] = {}
 
@@ -95,6 +102,15 @@ class Figures(Data, frozen=True):
     weights: str
     rules: dict[str, tuple[CaseFigures, ...]]
     controls: tuple[ControlFigures, ...]
+
+
+@dataclass
+class _Drawn:
+    """By tool a row of outcomes for each predicate, and the probability that was left undrawn, or cut off."""
+
+    outcomes: dict[str, list[tuple[bool, ...]]]
+    undrawn: float = 0.0
+    cut: float = 0.0
 
 
 # -- Measuring -----------------------------------------------------------------------------------------
@@ -142,30 +158,24 @@ class Ruler:
             ids = self.prompt(case, workspace)
             tools = self._tools(ids)
             wanted = [rule.violates, *([rule.obeys] if rule.obeys else [])]
-            outcomes, undrawn = self._outcomes(ids, tools, wanted, workspace)
-        valid = sum(tools.values())
-        violating = {tool: rows[0] for tool, rows in outcomes.items()}
+            found = self._outcomes(ids, tools, wanted, workspace)
+        violating = {tool: rows[0] for tool, rows in found.outcomes.items()}
         violates = sum(tools[tool] * fmean(row) for tool, row in violating.items())
-        if rule.obeys is None:
-            return CaseFigures(
-                group=case.group or rule.group,
-                prompt=case.prompt,
-                tools=tools,
-                violates=violates,
-                obeys=max(0.0, 1.0 - violates - undrawn),
-                valid=valid,
-                undrawn=undrawn,
-                violating=violating,
-            )
-        obeying = {tool: rows[1] for tool, rows in outcomes.items()}
+        if rule.obeys is None:  # whatever is no mistake
+            obeying = {tool: tuple(not one for one in row) for tool, row in violating.items()}
+            obeys = max(0.0, 1.0 - violates - found.undrawn)
+        else:
+            obeying = {tool: rows[1] for tool, rows in found.outcomes.items()}
+            obeys = sum(tools[tool] * fmean(row) for tool, row in obeying.items())
         return CaseFigures(
             group=case.group or rule.group,
             prompt=case.prompt,
             tools=tools,
             violates=violates,
-            obeys=sum(tools[tool] * fmean(row) for tool, row in obeying.items()),
-            valid=valid,
-            undrawn=undrawn,
+            obeys=obeys,
+            valid=sum(tools.values()),
+            undrawn=found.undrawn,
+            cut=found.cut,
             violating=violating,
             obeying=obeying,
         )
@@ -178,8 +188,8 @@ class Ruler:
             tools = self._tools(ids)
             right: float | None = None
             if control.expects is not None:
-                outcomes, _ = self._outcomes(ids, tools, [control.expects], workspace)
-                right = sum(tools[tool] * fmean(rows[0]) for tool, rows in outcomes.items())
+                found = self._outcomes(ids, tools, [control.expects], workspace)
+                right = sum(tools[tool] * fmean(rows[0]) for tool, rows in found.outcomes.items())
             valid = self._valid(ids, tools)
             params = SamplingParams(max_tokens=BEGINNING)
             begins = self._session.policy.sample(ids, self._session.transcript.grammar, params).text
@@ -210,30 +220,32 @@ class Ruler:
         tools: Mapping[str, float],
         predicates: Sequence[Predicate],
         workspace: Workspace,
-    ) -> tuple[dict[str, list[tuple[bool, ...]]], float]:
-        """For each tool that could matter, one row of outcomes a predicate; and what was left undrawn."""
-        outcomes: dict[str, list[tuple[bool, ...]]] = {}
-        undrawn = 0.0
+    ) -> "_Drawn":
+        """What becomes of each tool that could matter."""
+        found = _Drawn({})
         for tool, probability in tools.items():
             looks = [predicate.looks_at(tool) for predicate in predicates]
             if all(look is None for look in looks):
                 continue
             names = frozenset[str]().union(*(look for look in looks if look is not None))
             if not names:
-                outcomes[tool] = [(look is not None,) for look in looks]
+                found.outcomes[tool] = [(look is not None,) for look in looks]
             elif probability < NEGLIGIBLE:
-                undrawn += probability
+                found.undrawn += probability
             else:
-                calls = [
-                    self._draw(ids, tool, names, self._settings.seed + i) for i in range(self._settings.draws)
+                seeds = range(self._settings.seed, self._settings.seed + self._settings.draws)
+                drawn = [self._draw(ids, tool, names, seed) for seed in seeds]
+                found.cut += probability * fmean(cut for _, cut in drawn)
+                found.outcomes[tool] = [
+                    tuple(predicate.holds(call, workspace) for call, _ in drawn) for predicate in predicates
                 ]
-                outcomes[tool] = [
-                    tuple(predicate.holds(call, workspace) for call in calls) for predicate in predicates
-                ]
-        return outcomes, undrawn
+        return found
 
-    def _draw(self, ids: Sequence[int], tool: str, names: frozenset[str], seed: int) -> Call:
-        """A call of `tool` at temperature 1, with at least the arguments `names` if it has them."""
+    def _draw(self, ids: Sequence[int], tool: str, names: frozenset[str], seed: int) -> tuple[Call, bool]:
+        """A call of `tool` at temperature 1, with at least the arguments `names` if it has them.
+
+        And whether it was cut off: then they are as far as they were written.
+        """
         enough = threading.Event()
         text = ""
 
@@ -248,7 +260,10 @@ class Ruler:
         sample = policy.sample(ids, self._grammar(tool), params, watch, enough)
         parsed = policy.parse(sample, [self._specs[tool]])
         arguments = parsed.call.arguments if parsed.call is not None else written(sample.text, names)
-        return Call(tool=tool, arguments=normalise_arguments(self._specs[tool], arguments)[0])
+        cut = parsed.call is None and sample.stop == "length" and not names <= arguments.keys()
+        if cut:
+            arguments = {**begun(sample.text, names), **arguments}
+        return Call(tool=tool, arguments=normalise_arguments(self._specs[tool], arguments)[0]), cut
 
     def _grammar(self, tool: str) -> str | None:
         if tool not in self._grammars:
@@ -293,3 +308,21 @@ def written(text: str, names: frozenset[str]) -> Arguments:
         if end < len(text):  # something follows: a number, too, is whole
             found[name] = value
     return found
+
+
+def begun(text: str, names: frozenset[str]) -> Arguments:
+    """The one of the arguments `names`, if it is a string, that a call in JSON was writing where it ends.
+
+    >>> begun('{"arguments": {"path": "a.py", "content": "import os; im', frozenset({"path", "content"}))
+    {'content': 'import os; im'}
+    """
+    begin = text.find('"arguments"')
+    for name in sorted(names):
+        match = re.search(rf'"{re.escape(name)}"\s*:\s*"', text[begin:]) if begin >= 0 else None
+        rest = text[begin + match.end() :] if match is not None else ""
+        for end in range(len(rest), max(0, len(rest) - ESCAPE), -1):  # it may end within an escape
+            try:
+                return {name: json.loads(f'"{rest[:end]}"', strict=False)}
+            except ValueError:
+                continue
+    return {}

@@ -8,12 +8,12 @@ from a staged case into a session.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from continualcode.core.data import Call, Message, ToolResult
+from continualcode.core.data import Arguments, Call, Message, ToolResult
 from continualcode.core.errors import ConfigError, UsageError, nearest
-from continualcode.core.evaluation.cases import Case
+from continualcode.core.evaluation.cases import Case, Cases, check_files
 from continualcode.core.protocols import Sandbox, Tool
 from continualcode.core.sandbox import NoSandbox
 from continualcode.core.schema import check_arguments, normalise_arguments
@@ -35,11 +35,9 @@ class Bench:
 
 def write_files(case: Case, folder: Path) -> None:
     """Create the case's files under `folder`. ConfigError names a path that leads out of it."""
+    check_files(case, f"the case {case.prompt!r}")
     for name, text in case.files.items():
-        parts = PurePosixPath(name).parts
-        if not parts or ".." in parts or PurePosixPath(name).is_absolute():
-            raise ConfigError(f"the case {case.prompt!r}: the file {name!r} is not a path inside a workspace")
-        path = folder.joinpath(*parts)
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
@@ -77,14 +75,27 @@ def prompt_messages(
     return list(built) if built is not None else list(messages)
 
 
-def _run(call: Call, bench: Bench, tools: Mapping[str, Tool], case: Case) -> ToolResult:
-    where = f"the case {case.prompt!r}: history: {call.tool}"
+def refuse_histories(cases: Cases, tools: Mapping[str, Tool]) -> None:
+    """ConfigError where a past call, of any case, is of no such tool or its arguments do not fit."""
+    for where, case in cases.each():
+        for past in case.history:
+            call = Call(tool=past.name, arguments=past.arguments)
+            _fitting(call, tools, f"{where}: history: {past.name}")
+
+
+def _fitting(call: Call, tools: Mapping[str, Tool], where: str) -> tuple[Tool, Arguments]:
     tool = tools.get(call.tool)
     if tool is None:
         raise ConfigError(f"{where}: there is no such tool; {nearest(call.tool, tools)}")
     arguments, _ = normalise_arguments(tool.spec, call.arguments)
     if (wrong := check_arguments(tool.spec, arguments)) is not None:
         raise ConfigError(f"{where}: {wrong}")
+    return tool, arguments
+
+
+def _run(call: Call, bench: Bench, tools: Mapping[str, Tool], case: Case) -> ToolResult:
+    where = f"the case {case.prompt!r}: history: {call.tool}"
+    tool, arguments = _fitting(call, tools, where)
     try:
         result = tool.run(arguments, bench)
     except UsageError as error:

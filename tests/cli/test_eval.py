@@ -115,7 +115,30 @@ def test_without_weights_it_measures_the_base_model(cc: Cc) -> None:
     assert (rule["recurrence_before"], rule["obey_before"]) == (0.5, 0.5)
     assert (rule["recurrence_after"], rule["obey_after"]) == (None, None)
     assert found["weights"]["after"] is None
-    assert found["controls"]["validity"] == 1.0
+    controls = found["controls"]
+    assert controls["validity"] == 1.0 and controls["right"] == 1.0
+    assert [controls[name] for name in ("agreement", "calls", "overlap")] == [None] * 3, "with nothing"
+
+
+def test_what_has_no_held_out_prompt_is_not_measured_and_that_is_said(cc: Cc) -> None:
+    (cc.folder / "cases.toml").write_text(CASES.replace("[[rule.held_out]]", "[[rule.train]]"))
+    done = cc.eval("--json")
+    assert "note: rule 'edit-not-write' has no [[rule.held_out]]: it is not measured" in done.stderr
+    (rule,) = json.loads(done.stdout)["rules"]
+    assert (rule["recurrence_before"], rule["obey_before"], rule["n"], rule["intervals"]) == (
+        None,
+        None,
+        0,
+        {},
+    )
+    assert re.search(r"edit-not-write +no prompts +no prompts +0", cc.eval().stdout)
+
+
+def test_a_call_that_cannot_have_been_made_is_said_before_anything_is_measured(cc: Cc) -> None:
+    (cc.folder / "cases.toml").write_text(CASES + "history = [ { name = 'raed' } ]\n")
+    done = cc.eval()
+    assert "control 1: history: raed: there is no such tool; did you mean 'read'" in done.stderr
+    assert done.returncode == 2 and "measuring" not in done.stderr
 
 
 def test_teach_denies_learns_and_measures_before_and_after(cc: Cc) -> None:
@@ -169,6 +192,7 @@ def test_for_a_person_it_is_a_table(cc: Cc) -> None:
     assert len(re.split(r"  +", row)) == 4, "columns stand apart"
     assert re.sub(r"\[.*?\]", "", row).split() == "edit-not-write 0.50 → 0.00 0.50 → 1.00 2".split()
     assert "controls (unrelated): the same tool in 100%" in done.stdout
+    assert "the expected ones: 100% → 100%" in done.stdout
     assert "learned in" in done.stderr and "cc replay --verify" in done.stdout
 
 
@@ -184,6 +208,7 @@ def test_a_tool_that_is_not_there_is_said_and_measured_as_never_called(cc: Cc) -
     [
         (["--teach", "edit"], "there is no rule 'edit' in the case set; allowed: edit-not-write"),
         (["--only", "x"], "there is no rule 'x'"),
+        (["--only", ""], "there is no rule ''"),
         (["--weights", "abcdef"], "has been through weights 'abcdef', and no replay has kept any"),
         (["--weights", "abcdef", "--teach", "all"], "give one of them"),
         (["--compare", "base", "none.jsonl"], "'none.jsonl' names no weights: base, a log, LOG@SEQ"),
@@ -201,3 +226,4 @@ def test_a_digest_that_a_log_never_had_is_answered_with_those_it_had(cc: Cc) -> 
     done = cc.eval("--log", log, "--weights", "0000")
     assert done.returncode == 2
     assert re.search(r"has no weights 0000…; it has been through [0-9a-f]{12}, [0-9a-f]{12}", done.stderr)
+    assert "measuring" not in done.stderr, "before the wait"

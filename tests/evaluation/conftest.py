@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from continualcode.core.data import Call, Sample, SamplingParams, ToolSpec
+from continualcode.core.data import Call, Sample, SamplingParams, StopReason, ToolSpec
 from continualcode.core.evaluation.cases import Cases, load_cases
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, open_scripted
@@ -73,10 +73,12 @@ class Habit(ScriptedPolicy):
     ) -> Sample:
         self.drawn.append(params.seed or 0)
         text = self.format_call(self._call(bytes(prompt_ids).decode(), params.seed or 0))
+        ids = tuple(text.encode())[: params.max_tokens]
+        stop: StopReason = "end" if bytes(ids).decode() == text else "length"
+        text = bytes(ids).decode()
         if on_text:
             on_text(text)
-        ids = tuple(text.encode())
-        return Sample(token_ids=ids, logprobs=(-0.5,) * len(ids), text=text, stop="end")
+        return Sample(token_ids=ids, logprobs=(-0.5,) * len(ids), text=text, stop=stop)
 
     def _call(self, prompt: str, seed: int) -> Call:
         if "Show me" in prompt:

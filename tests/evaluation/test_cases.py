@@ -60,6 +60,15 @@ def test_rules_are_chosen_by_name_in_the_order_given(cases: Cases) -> None:
             "[[rule]]\nname = 'a'\ncorrection = 'b'\nviolates = {}",
             "two rules are called 'a'",
         ),
+        (
+            "[[control]]\nprompt = 'a'\nfiles = { '../x' = '' }",
+            "control 1: the file '../x' is not a path inside",
+        ),
+        (
+            "[[rule]]\nname = 'a'\ncorrection = 'b'\nviolates = {}\n"
+            "[[rule.held_out]]\nprompt = 'x'\nfiles = { 'a' = '', 'a/b' = '' }",
+            "rule 'a': held_out 1: 'a' cannot be a file and the folder of 'a/b'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path: Path, text: str, error: str) -> None:

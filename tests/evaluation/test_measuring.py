@@ -9,7 +9,7 @@ import pytest
 from continualcode.core.data import Sample
 from continualcode.core.errors import ConfigError
 from continualcode.core.evaluation.cases import Case, CaseRule, Cases, PastCall
-from continualcode.core.evaluation.measure import Ruler, Settings, is_whole_call, written
+from continualcode.core.evaluation.measure import Ruler, Settings, begun, is_whole_call, written
 from continualcode.core.operator import Predicate
 from continualcode.core.session import Session
 from continualcode.core.workspace import Workspace
@@ -33,6 +33,17 @@ def test_where_arguments_decide_calls_of_that_tool_are_drawn_with_consecutive_se
     assert figures.violating == {"bash": (False, True, False, True)}
     assert figures.violates == pytest.approx(0.99 / 2)
     assert figures.obeys == pytest.approx(1 - 0.99 / 2), "no `obeys`: whatever does not violate"
+    assert figures.obeying == {"bash": (True, False, True, False)} and figures.cut == 0.0
+
+
+def test_a_call_that_is_cut_off_is_judged_by_what_was_written_and_that_is_said(
+    session: Session, policy: Any
+) -> None:
+    """At 48 bytes `pytest` is there, and what comes after it is not."""
+    rule = _rule(Predicate(tool="bash", arguments={"command": "^pyt"}))
+    figures = Ruler(session, Settings(draws=2, max_tokens=48)).case(Case(prompt="Do the tests pass?"), rule)
+    assert figures.violating == {"bash": (True, True)}
+    assert figures.cut == pytest.approx(0.99)
 
 
 def test_improbable_tools_are_not_drawn_from_and_reported(session: Session, policy: Any) -> None:
@@ -125,6 +136,24 @@ def test_arguments_that_are_finished_are_read_from_a_call_that_is_not(
     text: str, found: dict[str, object]
 ) -> None:
     assert written(text, frozenset({"command", "line"})) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"name": "write", "arguments": {"path": "a", "content": "x = 1', {"content": "x = 1"}),
+        ('{"name": "write", "arguments": {"path": "a", "content": "é\\', {"content": "é"}),
+        ('{"name": "write", "arguments": {"path": "a", "content": "é\\u00e', {"content": "é"}),
+        ('{"name": "write", "arguments": {"content": "x\\\\u12', {"content": "x\\u12"}),
+        ('{"name": "write", "arguments": {"content": "', {}),
+        ('{"name": "write", "argu', {}),
+        ('{"name": "write", "arguments": {"content": 12', {}),
+    ],
+)
+def test_a_string_that_is_being_written_is_read_as_far_as_it_goes(
+    text: str, found: dict[str, object]
+) -> None:
+    assert begun(text, frozenset({"content"})) == found
 
 
 def test_a_call_whose_arguments_do_not_fit_is_none(session: Session) -> None:
