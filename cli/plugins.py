@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from continualcode.cli.run import configuration
+from continualcode.cli.timeline import counted
 
 
 @click.group()
@@ -25,7 +26,7 @@ def list_(modules: tuple[str, ...], disable: tuple[str, ...], as_json: bool) -> 
 
     from continualcode.core.plugins import Plugins
 
-    found = Plugins(configuration(Path(), modules=modules, disable=disable).plugins)
+    found = Plugins(configuration(Path(), modules=modules, disable=disable).plugins, tolerant=True)
     if as_json:
         click.echo(msgspec.json.encode(found.loaded()))
         return
@@ -48,7 +49,7 @@ def check(module: str | None, as_json: bool) -> None:
 
     from continualcode.core.plugins import Plugins
 
-    found = Plugins(configuration(Path(), modules=(module,) if module else ()).plugins)
+    found = Plugins(configuration(Path(), modules=(module,) if module else ()).plugins, tolerant=True)
     found.tools()
     found.feedback()
     found.commands()
@@ -59,5 +60,5 @@ def check(module: str | None, as_json: bool) -> None:
     else:
         for failed in found.failures:
             click.echo(f"{failed.plugin}: {failed.hook}: {failed.error}")
-        click.echo(f"{len(found.loaded())} plugins, {len(found.failures)} failures")
+        click.echo(f"{counted(len(found.loaded()), 'plugin')}, {counted(len(found.failures), 'failure')}")
     sys.exit(0 if ok else 1)

@@ -13,6 +13,7 @@ from continualcode.core.review import grants
 from continualcode.plugins.approvals.matching import covering, part_rule, require_sensible
 from continualcode.plugins.approvals.shell import Unclear, parts
 from continualcode.plugins.approvals.store import RuleStore, StoredRule
+from continualcode.plugins.tools import register_tools
 
 _PROJECT = click.option(
     "--project",
@@ -87,7 +88,7 @@ def explain(ctx: click.Context, tool: str, what: str, project: Path) -> None:
 
 @rules.command()
 @click.argument("tool")
-@click.option("--path", metavar="GLOB", help="Only on files that fit: src/**/*.py.")
+@click.option("--path", metavar="GLOB", help="Only on files that fit: src/**/*.py; not for bash.")
 @click.option("--prefix", metavar="WORDS", help="Only commands that begin with these words: 'git status'.")
 @click.option("--command", metavar="TEXT", help="Only this command, to the letter.")
 @_PROJECT
@@ -105,6 +106,11 @@ def add(tool: str, path: str | None, prefix: str | None, command: str | None, pr
     require_sensible(rule)
     key = RuleStore(project).add(rule)
     click.echo(f"{key}  {grants(rule)}")
+    names = [one.spec.name for one in register_tools()]
+    if tool not in names:
+        click.echo(
+            f"note: {tool!r} is no built-in tool, but may be a plugin's; {nearest(tool, names)}", err=True
+        )
 
 
 @rules.command()

@@ -17,7 +17,7 @@ import pluggy
 
 from continualcode.core import hookspecs
 from continualcode.core.config import PluginsConfig
-from continualcode.core.errors import ConfigError, PluginError, nearest
+from continualcode.core.errors import ConfigError, PluginError, UsageError, nearest
 from continualcode.core.events import PluginFailed, PluginInfo
 from continualcode.core.protocols import Command, FeedbackType, Tool
 from continualcode.eventlog import Record
@@ -46,6 +46,14 @@ BUILTINS = {
 }
 """The built-in plugins, by name, in the order in which they load; named here only as strings."""
 
+NAMES = {
+    "make_policy": ("an alias (cc models list)", "org/name", "scripted:FILE", "tinker:NAME"),
+    "make_trainer": ("sdpo",),
+    "make_ui": ("terminal", "plain", "json", "script"),
+    "make_sandbox": ("bwrap", "none"),
+}
+"""What the built-ins answer to, by the hook that is asked: said where nobody answers to a name."""
+
 T = TypeVar("T")
 
 
@@ -58,9 +66,14 @@ class Reply(NamedTuple):
 
 
 class Plugins:
-    """The plugins of one session. `failures` are those to be recorded once there is a log."""
+    """The plugins of one session. `failures` are those to be recorded once there is a log.
 
-    def __init__(self, config: PluginsConfig | None = None, *, installed: bool = True) -> None:
+    A module that the user named and that cannot be loaded is a UsageError; with `tolerant`, a failure.
+    """
+
+    def __init__(
+        self, config: PluginsConfig | None = None, *, installed: bool = True, tolerant: bool = False
+    ) -> None:
         config = config or PluginsConfig()
         self.failures: list[PluginFailed] = []
         self._manager = pluggy.PluginManager(GROUP)
@@ -80,7 +93,8 @@ class Plugins:
                 self._load(point.name, distribution, release, point.load)
         for module in config.modules:
             if module not in config.disable:
-                self._load(module, "given by module", "", partial(importlib.import_module, module))
+                load = partial(importlib.import_module, module)
+                self._load(module, "given by module", "", load, named=not tolerant)
 
     def add(
         self, plugin: object, name: str, distribution: str = "given by object", release: str = ""
@@ -189,7 +203,6 @@ class Plugins:
 
     def choose(self, hook: str, name: str, options: Mapping[str, Any], *build: Any) -> Any:
         """Build what the one plugin that answers to `name` makes; none or several are errors."""
-        label = hook.removeprefix("make_")
         key = "model" if hook == "make_policy" else "name"
         makers: list[Reply] = []
         for reply in self.ask(hook, **{key: name, "options": options}):
@@ -198,7 +211,12 @@ class Plugins:
             makers.append(reply)
         if not makers:
             asked = ", ".join(i.plugin_name for i in self._implementations(hook)) or "no plugin"
-            raise PluginError(f"no plugin answers to the {label} {name!r}; asked: {asked}")
+            table = "model" if hook == "make_policy" else hook.removeprefix("make_")
+            known = [n for n in NAMES[hook] if any(self.ask(hook, **{key: n, "options": {}}))]
+            raise ConfigError(
+                f"{table}.name is {name!r}, and no plugin answers to that (asked: {asked}); "
+                f"{nearest(name, known)}"
+            )
         if len(makers) > 1:
             raise PluginError(
                 f"{hook}: the plugins {' and '.join(repr(m.plugin) for m in makers)} both claim "
@@ -208,11 +226,23 @@ class Plugins:
 
     # -- Loading --------------------------------------------------------------------------------------
 
-    def _load(self, name: str, distribution: str, release: str, load: Callable[[], object]) -> None:
-        """One that cannot be imported is a recorded failure; one that breaks the contract is an error."""
+    def _load(
+        self, name: str, distribution: str, release: str, load: Callable[[], object], named: bool = False
+    ) -> None:
+        """One that cannot be imported is a recorded failure; one that breaks the contract is an error.
+
+        So is one that the user `named`: their session would go on without what it decides.
+        """
         try:
             plugin = load()
         except Exception as error:
+            if named:
+                missing = isinstance(error, ModuleNotFoundError)
+                hint = "; a module in the current folder is found with PYTHONPATH=." if missing else ""
+                raise UsageError(
+                    f"the plugin {name!r}, named with --plugin or in plugins.modules, cannot be loaded: "
+                    f"{type(error).__name__}: {error}{hint}"
+                ) from error
             self.failures.append(failure(Reply(name, None, error), "load"))
             return
         self.add(plugin, name, distribution, release)

@@ -5,6 +5,7 @@ is private; tool chains read-only in them; the workspace, writable; over it, wha
 capabilities, no further user namespaces, own process, IPC and (unless allowed) network namespaces.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from continualcode.core.errors import UsageError
+from continualcode.core.errors import ConfigError, UsageError
 from continualcode.core.sandbox import NoSandbox
 from continualcode.plugins.sandbox import places
 from continualcode.plugins.sandbox.places import SandboxOptions
@@ -31,6 +32,8 @@ class Bubblewrap:
     def __init__(self, workspace: Path, log: Path, options: SandboxOptions) -> None:
         self._workspace, self._log, self._options = workspace.resolve(), log.resolve(), options
         self._program = outside(self._workspace, "bwrap")
+        _require_there("readable", options.readable)
+        _require_there("writable", options.writable)
 
     @property
     def missing(self) -> str:
@@ -130,7 +133,13 @@ def outside(workspace: Path, program: str) -> Path | None:
 
 
 def _resolved(paths: Sequence[str]) -> list[Path]:
-    return [Path(path).expanduser().resolve() for path in paths]
+    return [Path(os.path.expanduser(path)).resolve() for path in paths]
+
+
+def _require_there(key: str, paths: Sequence[str]) -> None:
+    for given, path in zip(paths, _resolved(paths), strict=True):
+        if not os.path.exists(path):
+            raise ConfigError(f"sandbox.{key}: there is no folder {given!r}; make it, or leave it out")
 
 
 def _guarded(what: str, path: Path, held: ExitStack) -> list[str]:
@@ -140,10 +149,17 @@ def _guarded(what: str, path: Path, held: ExitStack) -> list[str]:
             f"{path} is a link, and no sandbox can keep a link from being replaced: make it a real {what}"
         )
     if not path.exists():
-        if what == "file":
-            path.touch(exist_ok=True)
-        else:
-            path.mkdir(exist_ok=True)
+        try:
+            if what == "file":
+                path.touch(exist_ok=True)
+            else:
+                path.mkdir(exist_ok=True)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            # A command cannot make it either; but an owner could allow it to themselves.
+            owned = path.parent.stat().st_uid == os.geteuid()
+            return ["--ro-bind", str(path.parent), str(path.parent)] if owned else []
         held.callback(_let_go, path)
     return ["--ro-bind", str(path), str(path)]
 

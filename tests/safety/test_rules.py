@@ -188,11 +188,120 @@ def test_always_grants_what_it_shows(tmp_path: Path, call: Call, grant: str) -> 
         Rule(tool="bash", prefix=("python",)),
         Rule(tool="write", path="../**"),
         Rule(tool="write", path="/etc/*"),
+        Rule(tool="read", path=""),
+        Rule(tool="read", path="./src/*"),
+        Rule(tool="read", path="src//*"),
+        Rule(tool="read", path="["),
+        Rule(tool="read", path="src/[a-z/*.py"),
     ],
 )
-def test_a_rule_for_anything_is_refused(rule: Rule) -> None:
+def test_a_rule_for_anything_or_for_nothing_is_refused(rule: Rule) -> None:
     with pytest.raises(UsageError):
         require_sensible(rule)
+
+
+@pytest.mark.parametrize("path", [".", "a[*].py", "[[]", "[]]", "[!]a]*", "src/**/*.py"])
+def test_a_pattern_that_can_fit_is_taken(path: str) -> None:
+    require_sensible(Rule(tool="read", path=path))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *(
+            "python3.12",
+            "/usr/bin/python3",
+            "pypy3",
+            "lua5.4",
+            "busybox",
+            "watch",
+            "parallel",
+            "npx",
+            "bun",
+            ".",
+        ),
+        *(
+            "bash -c",
+            "bash -lc",
+            "bash -x",
+            "python -c",
+            "python -m",
+            "python3 -W error",
+            "perl -e 1",
+            "su x -c",
+        ),
+        *(
+            "env X=1",
+            "env -i",
+            "env -u HOME",
+            "timeout 5",
+            "timeout -s KILL 1.5s",
+            "nice -n 5",
+            "xargs -I {}",
+        ),
+        *("timeout 5 bash -c", "env A=1 python3", "sudo -u bob sh", "parallel :::", "busybox sh", "uv run"),
+        *(
+            "docker exec web sh -c",
+            "git",
+            "git -C x",
+            "git -c core.pager=cat",
+            "make -f x",
+            "python manage.py -c",
+        ),
+    ],
+)
+def test_a_prefix_that_does_not_name_what_runs_is_refused_with_advice_that_holds(prefix: str) -> None:
+    with pytest.raises(UsageError, match="could run any command at all") as refused:
+        require_sensible(Rule(tool="bash", prefix=tuple(prefix.split())))
+    for advice in ("python -m pytest", "timeout 5 pytest"):
+        assert f"'{advice}'" in str(refused.value)
+        require_sensible(Rule(tool="bash", prefix=tuple(advice.split())))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *(
+            "pytest",
+            "git status",
+            "git -C x log",
+            "make test",
+            "find .",
+            "find src",
+            "wc -c",
+            "grep -e",
+            "ls -e",
+        ),
+        *("python x.py", "python -u x.py", "python -m pytest", "bash x.sh", "bash -c ls", "env X=1 pytest"),
+        *(
+            "sudo -u bob ls",
+            "timeout -k 5 9 make test",
+            "xargs -0 wc",
+            "npx eslint",
+            "npm run test",
+            "uv run ruff",
+        ),
+        *("docker ps", "git commit -e", "7z x", "busybox ls"),
+    ],
+)
+def test_a_prefix_that_names_what_runs_is_taken(prefix: str) -> None:
+    require_sensible(Rule(tool="bash", prefix=tuple(prefix.split())))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(tool="bash", prefix=("rm",), path="build/*"),
+        Rule(tool="bash", arguments={"command": "rm -rf src"}, path="build/*"),
+    ],
+)
+def test_a_command_rule_with_a_path_is_refused_and_one_stored_before_covers_nothing(
+    rule: Rule, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="for bash give --prefix or --command, without --path"):
+        require_sensible(rule)
+    for command in ("rm -rf src", "rm build/x", "rm -rf src && rm build/x"):
+        assert covering(Call(tool="bash", arguments={"command": command}), {"r": rule}, tmp_path) is None
 
 
 # -- In sessions ---------------------------------------------------------------------------------------
@@ -353,9 +462,25 @@ def test_rules_can_be_added_listed_explained_and_removed(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "words",
-    ["bash", "bash --prefix env", "bash --prefix '", "write --prefix x", "bash --prefix a --command b"],
+    [
+        "bash",
+        "bash --prefix env",
+        "bash --prefix '",
+        "write --prefix x",
+        "bash --prefix a --command b",
+        "bash --prefix rm --path build/*",
+    ],
 )
 def test_a_rule_that_makes_no_sense_is_not_added(tmp_path: Path, words: str) -> None:
     with pytest.raises(UsageError):
         cc("add", *words.split(), "--project", str(tmp_path))
     assert RuleStore(tmp_path).rules() == {}
+
+
+def test_a_rule_for_a_tool_that_may_be_mistyped_is_added_with_a_note(tmp_path: Path) -> None:
+    code, said = cc("add", "raed", "--path", "src/*", "--project", str(tmp_path))
+    assert (
+        code == 0 and "note: 'raed' is no built-in tool, but may be a plugin's; did you mean 'read'?" in said
+    )
+    assert [stored.rule.tool for stored in RuleStore(tmp_path).rules().values()] == ["raed"]
+    assert "note" not in cc("add", "read", "--path", "src/*", "--project", str(tmp_path))[1]

@@ -1,5 +1,6 @@
 """The sandbox as it is meant to be used: what works in it, what it says, and where there is none."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from continualcode.core.config import Config
 from continualcode.core.data import ToolResult
+from continualcode.core.errors import ConfigError
 from continualcode.core.safety_events import SafetyChosen
 from continualcode.core.testing import ScriptedUI, open_scripted
 from continualcode.core.workspace import RunContext, Workspace
@@ -80,6 +82,33 @@ def test_names_that_must_not_be_made_leave_nothing_behind(
     result = Bash().run({"command": "git init; echo '[ui]' > continualcode.toml"}, enclose(plain))
     assert not result.success
     assert list(plain.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["readable", "writable"])
+@pytest.mark.parametrize("folder", ["/no/such", "~/no-such", "~nobody-of-this-name/x"])
+def test_a_folder_that_is_not_there_is_an_error_of_that_setting(key: str, folder: str, root: Path) -> None:
+    maker = make_sandbox("bwrap", {key: [folder]})
+    assert maker is not None
+    with pytest.raises(ConfigError, match=f"sandbox.{key}: there is no folder '{folder}'; make it"):
+        maker(root, root / "log")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_a_folder_that_cannot_be_written_is_enclosed_and_its_owner_cannot_allow_it_inside(
+    enclose: Callable[..., RunContext], tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir(mode=0o500)
+    result = Bash().run({"command": "chmod u+w .; mkdir .git; touch x"}, enclose(plain))
+    assert not result.success and "Read-only file system" in result.output
+    assert (plain.stat().st_mode & 0o777, list(plain.iterdir())) == (0o500, [])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_the_folder_of_somebody_else_is_enclosed(enclose: Callable[..., RunContext]) -> None:
+    usr = Path("/usr/lib")
+    assert Bash().run({"command": "pwd"}, enclose(usr)).output == "/usr/lib"
+    assert not Bash().run({"command": "touch x"}, enclose(usr)).success
 
 
 def test_everything_ends_with_the_command(shell: Do, root: Path) -> None:
