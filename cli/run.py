@@ -143,7 +143,7 @@ def run(
     Exit codes: 0 done; 1 it could not be done; 2 asked for wrongly; 3 with --prompt, the turn ended at a
     limit of [budget]; 130 interrupted.
     """
-    from continualcode.cli.starting import Beginning, beginning, next_one
+    from continualcode.cli.starting import Beginning, beginning, discarded_if_it_fails, next_one
     from continualcode.core import engine
     from continualcode.core.optional import EarlyUI
     from continualcode.core.plugins import Plugins
@@ -158,41 +158,44 @@ def run(
     named = model is not None or any(item.startswith("model.") for item in sets)
     if not named and not script and prompt is None and resume is None and fork is None:
         first_time(workspace or Path())
-    begin: Beginning | None = beginning(workspace, resume=resume, fork=fork, log=log_path)
+    first = beginning(workspace, resume=resume, fork=fork, log=log_path)
+    forked = first.log if fork is not None else None
+    begin: Beginning | None = first
     before: Path | None = None  # the log of the session that this one was handed over by
     while begin is not None:
-        config = configuration(
-            begin.workspace,
-            model=model,
-            ui=chosen,
-            train=not no_train,
-            yes=yes,
-            recorded=None if named else begin.model,
-            modules=modules,
-            disable=disable,
-            sets=sets,
-        )
-        plugins = Plugins(config.plugins)
-        screen: UI = plugins.choose("make_ui", config.ui["name"], config.ui)
-        start = partial(
-            open_session,
-            config,
-            plugins,
-            workspace=begin.workspace,
-            log=begin.log or new_log(config, begin.workspace),
-            resume=begin.resume,
-            ui=screen,
-            checkpoints=checkpoint_folder(),
-        )
-        try:
-            session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
-        except ContinualCodeError as error:
-            if before is None:
-                raise
-            click.echo(f"{error}\nBack to the session before.", err=True)
-            begin, before = beginning(None, resume=str(before), fork=None, log=None), None
-            continue
-        reason, ending = "failed", "answered"
+        with discarded_if_it_fails(forked):
+            config = configuration(
+                begin.workspace,
+                model=model,
+                ui=chosen,
+                train=not no_train,
+                yes=yes,
+                recorded=None if named else begin.model,
+                modules=modules,
+                disable=disable,
+                sets=sets,
+            )
+            plugins = Plugins(config.plugins)
+            screen: UI = plugins.choose("make_ui", config.ui["name"], config.ui)
+            start = partial(
+                open_session,
+                config,
+                plugins,
+                workspace=begin.workspace,
+                log=begin.log or new_log(config, begin.workspace),
+                resume=begin.resume,
+                ui=screen,
+                checkpoints=checkpoint_folder(),
+            )
+            try:
+                session = screen.opening(start) if prompt is None and isinstance(screen, EarlyUI) else start()
+            except ContinualCodeError as error:
+                if before is None:
+                    raise
+                click.echo(f"{error}\nBack to the session before.", err=True)
+                begin, before = beginning(None, resume=str(before), fork=None, log=None), None
+                continue
+        forked, reason, ending = None, "failed", "answered"
         try:
             if prompt is None:
                 engine.run(session)

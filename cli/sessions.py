@@ -70,5 +70,9 @@ def meant(text: str, folder: Path, workspace: Path | None) -> tuple[Path, int | 
     for path in (Path(name), folder / name, folder / f"{name}.jsonl"):
         if path.is_file():
             return path, seq
+    before, at, after = text.rpartition("@")
+    if at and before and any(path.is_file() for path in (Path(before), folder / f"{before}.jsonl")):
+        raise UsageError(f"{text}: SEQ is the number of an event, such as {before}@12, and not {after!r}")
     names = [Path(one.path).stem for one in sessions_in(folder, workspace)]
-    raise UsageError(f"no log {name!r}, here or in {folder}; {nearest(name, names)}")
+    there = nearest(name, names) if names else "there is none yet (cc sessions --all)"
+    raise UsageError(f"no log {name!r}, here or in {folder}; {there}")

@@ -4,6 +4,8 @@ Going on at an event (`--resume LOG@SEQ`) appends `rewound` to that log, and the
 any other that goes on. A fork (`--fork LOG@SEQ`) is a log of its own with the same first events.
 """
 
+import contextlib
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +14,8 @@ from continualcode.cli.sessions import meant
 from continualcode.core.errors import UsageError
 from continualcode.core.events import SessionResumed, event_registry
 from continualcode.core.session import Session
+from continualcode.core.sessions import discard, is_held
 from continualcode.core.sessions import fork as fork_log
-from continualcode.core.sessions import is_held
 from continualcode.core.transcript import Transcript, fold
 from continualcode.eventlog import LogWriter, Redactor, read
 from continualcode.plugins.rewind import filled, planned
@@ -64,10 +66,10 @@ def _go_back(path: Path, seq: int, workspace: Path | None) -> None:
     registry = event_registry()
     with LogWriter.open(path, registry, redact=Redactor.from_environment()) as writer:
         transcript, _ = _folded(path)
-        root = _place(path, transcript)
-        if workspace is not None and workspace.resolve() != root.resolve():
+        root, was = workspace or _place(path, transcript), Path(transcript.workspace)
+        if was.is_dir() and was.resolve() != root.resolve():
             raise UsageError(
-                f"{path} was recorded in {root}, and going back changes files there; "
+                f"{path} was recorded in {was}, and going back changes files there; "
                 f"`cc run {workspace} --fork …` begins a session in another folder"
             )
         transcript.mark(seq)  # refuses an event that is not there
@@ -81,9 +83,7 @@ def _forked(workspace: Path | None, text: str, log: Path | None) -> Beginning:
     parent, model = _folded(source)
     at = seq if seq is not None else max(parent.marks)
     parent.mark(at)
-    there = _place(source, parent) if workspace is None or not workspace.exists() else None
-    root = workspace or there
-    assert root is not None  # one of them was given
+    root = workspace or _place(source, parent)
     same = Path(parent.workspace).resolve() == root.resolve()
     if same and is_held(source):
         raise UsageError(
@@ -92,17 +92,29 @@ def _forked(workspace: Path | None, text: str, log: Path | None) -> Beginning:
         )
     out = log or new_log(config, root, source.parent)
     fork_log(source, at, out)
-    root.mkdir(parents=True, exist_ok=True)
-    registry = event_registry()
-    with LogWriter.open(out, registry, redact=Redactor.from_environment()) as writer:
-        rewound = (
-            planned(parent, root, out, at, "resume", snapshots=source)
-            if same
-            else filled(parent, root, out, at, snapshots=source)
-        )
-        if rewound is not None and (rewound.before is not None or rewound.left):
-            writer.append(rewound)
+    with discarded_if_it_fails(out):
+        root.mkdir(parents=True, exist_ok=True)
+        registry = event_registry()
+        with LogWriter.open(out, registry, redact=Redactor.from_environment()) as writer:
+            rewound = (
+                planned(parent, root, out, at, "resume", snapshots=source)
+                if same
+                else filled(parent, root, out, at, snapshots=source)
+            )
+            if rewound is not None and (rewound.before is not None or rewound.left):
+                writer.append(rewound)
     return Beginning(root, out, True, model)
+
+
+@contextlib.contextmanager
+def discarded_if_it_fails(log: Path | None) -> Generator[None]:
+    """A new fork's log goes again where its session could not be opened in here; None: nothing does."""
+    try:
+        yield
+    except Exception:
+        if log is not None:
+            discard(log)
+        raise
 
 
 def _folded(path: Path) -> tuple[Transcript, dict[str, Any]]:

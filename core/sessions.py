@@ -4,6 +4,7 @@ A session is its log. Sessions of a project are the logs in one folder whose ses
 folder. A fork is a log of its own that begins with the same events; the parent is only read.
 """
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,7 @@ from continualcode.eventlog import (
 )
 from continualcode.eventlog.lock import hold
 from continualcode.eventlog.merge import with_origin
-from continualcode.eventlog.segments import ack_path, segment_paths
+from continualcode.eventlog.segments import ack_path, existing_segments, segment_paths, torn_path
 
 _BATCH = 512
 """Events a sync."""
@@ -121,7 +122,7 @@ def fork(source: Path, seq: int, out: Path) -> None:
     """Make the log `out` of the events 0 to `seq` of `source`, which is only read, and may be in use.
 
     Events keep their number, so what refers to one still does. Raises UsageError where there is no such
-    event, LogError where `out` exists.
+    event, LogError where `out` exists or cannot be made.
     """
     if out.exists():
         raise LogError(f"{out} exists already: a fork is a new log")
@@ -129,7 +130,7 @@ def fork(source: Path, seq: int, out: Path) -> None:
     registry.register(SessionStarted)
     parent, new = Parent(log=read_header(source).log, seq=seq), out.with_name(f".{out.name}.new")
     try:
-        with LogWriter.create(new, Registry()) as writer:
+        with _begun(new) as writer:
             batch: list[Opaque] = []
             for record in read(source, registry, end_seq=seq + 1):
                 batch.append(_copied(record, parent))
@@ -144,9 +145,25 @@ def fork(source: Path, seq: int, out: Path) -> None:
         for path in (ack_path(new), *reversed(segment_paths(new))):
             path.rename(out.with_name(path.name.replace(new.name, out.name, 1)))
     except BaseException:
-        for path in (*segment_paths(new), ack_path(new)):
-            path.unlink(missing_ok=True)
+        discard(new)
         raise
+
+
+def discard(log: Path) -> None:
+    """Remove a log that nothing was done in yet, with all that lies beside it."""
+    for path in (*existing_segments(log).values(), ack_path(log), torn_path(log)):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(blobs_path(log), ignore_errors=True)
+
+
+def _begun(new: Path) -> LogWriter:
+    try:
+        return LogWriter.create(new, Registry())
+    except LogError as error:
+        raise LogError(
+            f"a fork's log cannot be written in {new.parent}: {error.__cause__ or error}; "
+            "name another place for it, --log FILE"
+        ) from error
 
 
 def _copied(record: object, parent: Parent) -> Opaque:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 import pytest
 from click.testing import CliRunner
 
+from continualcode.cli.main import cli
 from continualcode.cli.sessions import meant, sessions
 from continualcode.cli.starting import Beginning, beginning
 from continualcode.cli.tree import tree, turns_of
@@ -22,9 +23,9 @@ from continualcode.core.plugins import Plugins
 from continualcode.core.replay import Replayer, trainers_of
 from continualcode.core.review import Answer
 from continualcode.core.session import Session, Successor
-from continualcode.core.sessions import sessions_in
+from continualcode.core.sessions import fork, sessions_in
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
-from continualcode.eventlog import merge, read, verify
+from continualcode.eventlog import LogError, merge, read, verify
 
 Files: TypeAlias = dict[str, tuple[str, int, str]]
 Listing: TypeAlias = Callable[[Path], Files]
@@ -123,6 +124,56 @@ def test_a_fork_in_the_same_folder_needs_the_parent_to_be_closed(project: Path, 
     assert forked.log.path != session.log.path
 
 
+def test_a_session_of_a_project_that_was_moved_goes_on_at_an_event_in_its_new_place(
+    project: Path, tmp_path: Path, listing: Listing
+) -> None:
+    session, states = recorded(project, listing)
+    session.close("quit")
+    project.rename(tmp_path / "moved")
+    again = opened(
+        beginning(tmp_path / "moved", resume=f"{session.log.path}@{states[1].seq}", fork=None, log=None)
+    )
+    assert again.workspace.root == tmp_path / "moved"
+    assert state(again, listing)[1:] == states[1][1:]
+
+
+def test_a_project_that_is_gone_is_named_anew_for_going_on_and_not_for_a_fork_in_a_new_folder(
+    project: Path, tmp_path: Path, listing: Listing
+) -> None:
+    session, states = recorded(project, listing)
+    session.close("quit")
+    shutil.rmtree(project)
+    at = f"{session.log.path}@{states[2].seq}"
+    for asked in ({"resume": at, "fork": None}, {"resume": None, "fork": at}):
+        with pytest.raises(UsageError, match="no folder any more: name one"):
+            beginning(None, log=None, **asked)
+    forked = opened(beginning(tmp_path / "new", resume=None, fork=at, log=None))
+    assert state(forked, listing)[1:] == states[2][1:]
+
+
+@pytest.mark.parametrize("wrong", [("--model", "nope:1"), ("--set", "trainer.foo=1"), ("--ui", "nope")])
+def test_a_fork_whose_session_cannot_be_opened_leaves_no_log_and_a_session_that_goes_on_keeps_its_own(
+    project: Path, tmp_path: Path, listing: Listing, wrong: tuple[str, str]
+) -> None:
+    session, states = recorded(project, listing)
+    session.close("quit")
+    log, before = session.log.path, {p.name for p in session.log.path.parent.iterdir()}
+    options = ("--ui", "plain", "--model", "scripted:/dev/null", *wrong)
+    ran = CliRunner().invoke(cli, ["run", str(tmp_path / "f"), "--fork", f"{log}@{states[1].seq}", *options])
+    assert ran.exit_code and ran.exception
+    assert {p.name for p in log.parent.iterdir()} == before | {"f"}
+    assert CliRunner().invoke(cli, ["run", str(project), "--resume", str(log), *options]).exit_code
+    assert verify(log).ok
+
+
+def test_a_fork_whose_log_cannot_be_written_names_the_folder_and_the_way_out(
+    project: Path, listing: Listing
+) -> None:
+    session, states = recorded(project, listing)
+    with pytest.raises(LogError, match=r"cannot be written in /proc: .*--log FILE"):
+        fork(session.log.path, states[1].seq, Path("/proc/fork.jsonl"))
+
+
 def test_a_fork_with_its_log_elsewhere_has_the_snapshots_it_needs(
     project: Path, tmp_path: Path, listing: Listing
 ) -> None:
@@ -214,6 +265,10 @@ def test_sessions_of_the_project_are_listed_newest_first(project: Path, tmp_path
     assert meant("1@4", tmp_path, project) == (tmp_path / "1.jsonl", 4)
     with pytest.raises(UsageError, match="allowed: 1, 2"):
         meant("9", tmp_path, project)
+    with pytest.raises(UsageError, match="SEQ is the number of an event, such as 1@12, and not 'abc'"):
+        meant("1@abc", tmp_path, project)
+    with pytest.raises(UsageError, match="there is none yet"):
+        meant("9", tmp_path / "empty", project)
     with pytest.raises(UsageError, match="no session of"):
         meant("", tmp_path, tmp_path)
 
