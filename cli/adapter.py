@@ -11,6 +11,7 @@ import msgspec
 
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.run import configuration, session_options
+from continualcode.cli.timeline import counted
 from continualcode.core.curriculum import course
 from continualcode.core.errors import ReplayError
 from continualcode.core.events import event_registry
@@ -145,8 +146,8 @@ def gc(seconds: float, dry_run: bool) -> None:
         )
         freed += size
         dropped += 1
-    did = "would go" if dry_run else "removed"
-    click.echo(f"{dropped} states {did}, {freed / 1e6:.0f} MB; a log makes each again within {seconds:g} s")
+    did = f"{counted(dropped, 'state')} {'would go' if dry_run else 'removed'}"
+    click.echo(f"{did}, {freed / 1e6:.0f} MB; a log makes each again within {seconds:g} s")
 
 
 def _needed(one: Known, store: WeightStore, gone: frozenset[str], seconds: float) -> bool:

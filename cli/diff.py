@@ -12,6 +12,7 @@ from continualcode.cli.evaluate import measuring_session
 from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.results import Comparison, as_text, result
 from continualcode.cli.run import configuration, session_options
+from continualcode.cli.timeline import counted
 from continualcode.core.config import Config
 from continualcode.core.differing import Difference, Ingredient, Recipe, difference, make, recipe
 from continualcode.core.evaluation.cases import Cases, load_cases
@@ -122,10 +123,11 @@ def _measured(
 
 def _in_words(sides: tuple[Recipe, Recipe], found: Difference) -> Iterator[str]:
     for letter, side in zip("AB", sides, strict=True):
-        yield f"{letter}  {side.name}  {side.weights[:12]}  {len(side.ingredients)} corrections"
+        learned = counted(len(side.ingredients), "correction")
+        yield f"{letter}  {side.name}  {side.weights[:12]}  {learned}"
     if sides[0].weights == sides[1].weights:
         yield "the same weights"
-    yield f"{found.both} corrections in both"
+    yield f"{counted(found.both, 'correction')} in both"
     for letter, only in (("A", found.only_a), ("B", found.only_b)):
         if only:
             yield f"only in {letter}:"

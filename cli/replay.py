@@ -33,6 +33,7 @@ from continualcode.core.replay import (
 from continualcode.core.retraining import Changes, Retrained, retrained
 from continualcode.core.store import WeightStore
 from continualcode.eventlog import LogCorrupt
+from continualcode.eventlog import verify as verify_log
 
 
 @click.command()
@@ -118,7 +119,9 @@ def replay(
     where it makes the same mistake. That is a session of its own: its log replays, goes on and is measured.
     """
     changes = Changes(
-        choice=Choice(without=_list(without), only=_list(only), weights=_weights(weights)),
+        choice=Choice(
+            without=_list("--without", without), only=_list("--only", only), weights=_weights(weights)
+        ),
         trainer=trainer,
         settings=_trainer_settings(sets),
     )
@@ -136,12 +139,14 @@ def replay(
     if until is not None and others:
         raise UsageError("--until names an event of one log; give one")
     progress = progress_on_stderr()
+    _note_torn(logs)
     try:
         plugins = Plugins(configuration(Path(), modules=modules, disable=disable).plugins)
+        recorded = how_it_began(first, plugins).config["model"]
         config = configuration(
             Path(),
             model=model,
-            recorded=how_it_began(first, plugins).config["model"],
+            recorded=recorded,
             modules=modules,
             disable=disable,
             sets=sets,
@@ -152,6 +157,11 @@ def replay(
             )
             _say_report(report, as_json)
             sys.exit(1 if verify and not report.ok else 0)
+        if dry_run and (anew or config.model["name"] != recorded["name"]):
+            raise UsageError(
+                "--dry-run says what the plans in the log would train. What turns would come to that are "
+                "drawn anew it cannot say (another --model, --resample, --log, --cases)"
+            )
         courses = [course(log, plugins, until=until, feedback=plugins.feedback()) for log in logs]
         decide(in_order(courses), changes.choice)  # refuses a selector before a model is loaded
         if dry_run:
@@ -198,6 +208,14 @@ def replay(
         sys.exit(1)
 
 
+def _note_torn(logs: Sequence[Path]) -> None:
+    """Say it where a crash has torn the end of a log: what is before it is replayed."""
+    for log in logs:
+        found = verify_log(log)
+        if found.recoverable and found.kind != "sidecar":
+            click.echo(f"note: the end of {log} is torn: cc log verify {log}", err=True)
+
+
 def _say_report(report: ReplayReport, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"ok": report.ok, **msgspec.to_builtins(report)}))
@@ -212,8 +230,11 @@ def _say(courses: Sequence[Course], found: Retrained, conflicts: bool, as_json: 
         click.echo(describe_conflicts(apart))
 
 
-def _list(text: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, (part.strip() for part in text.split(",")))) if text else ()
+def _list(flag: str, text: str | None) -> tuple[str, ...]:
+    found = tuple(filter(None, (part.strip() for part in (text or "").split(","))))
+    if text is not None and not found:
+        raise UsageError(f"{flag} names nothing: give SEQ, LOG@SEQ, by:WHO, kind:KIND, tag:TAG or log:LOG")
+    return found
 
 
 def _weights(items: Sequence[str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from continualcode.cli.conflicts import Conflict
+from continualcode.cli.timeline import counted
 from continualcode.core.replay import ReplayReport
 from continualcode.core.retraining import CorrectionUse, Retrained, UpdateUse
 
@@ -71,14 +72,17 @@ def describe_retrained(found: Retrained) -> str:
     several = len({use.log for use in found.updates}) > 1
     lines = [line for use in found.updates for line in _update(use, several)]
     counts = ", ".join(f"{n} {CAME[name]}" for name in CAME if (n := found.count(name)))
-    lines.append(f"{len(found.updates)} updates: {counts}" if found.updates else "no updates to train on")
+    total = counted(len(found.updates), "update")
+    lines.append(f"{total}: {counts}" if found.updates else "no updates to train on")
     if off := sum(use.off_policy for use in found.updates if use.outcome != "left_out"):
         lines.append(
             f"{off} of them off-policy: the sample that was corrected was drawn from other weights than these"
         )
     if found.weights:
         kept = len(found.updates) - found.count("left_out") - found.count("failed") - found.trained
-        said = f" ({found.trained} updates trained, the rest kept from earlier)" if kept > 0 else ""
+        said = (
+            f" ({counted(found.trained, 'update')} trained, the rest kept from earlier)" if kept > 0 else ""
+        )
         lines.append(f"weights {found.weights[:12]}{said}")
     return "\n".join(lines)
 

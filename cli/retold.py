@@ -9,6 +9,7 @@ import msgspec
 from continualcode.cli.evaluate import Unattended
 from continualcode.cli.results import Comparison, as_text, result
 from continualcode.cli.run import checkpoint_folder, new_log
+from continualcode.cli.timeline import counted
 from continualcode.core.config import Config
 from continualcode.core.curriculum import Course
 from continualcode.core.errors import UsageError
@@ -127,7 +128,7 @@ def describe_told(told: Told) -> str:
     several = len({one.log for one in corrections}) > 1
     lines = [line for one in corrections for line in _correction(one, several)]
     counts = ", ".join(f"{n} {CAME[name]}" for name in CAME if (n := told.found.count(name)))
-    lines.append(f"{len(corrections)} corrections on {told.model}: {counts or 'none'}")
+    lines.append(f"{counted(len(corrections), 'correction')} on {told.model}: {counts or 'none'}")
     measured = [
         (one.before, one.after) for one in corrections if one.before is not None and one.after is not None
     ]

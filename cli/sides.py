@@ -7,6 +7,7 @@ from pathlib import Path
 from continualcode.cli.adapter import store_folder
 from continualcode.cli.run import checkpoint_folder
 from continualcode.core.checkpoints import Checkpoints
+from continualcode.core.curriculum import require_event, up_to
 from continualcode.core.differing import make, recipe
 from continualcode.core.errors import UsageError
 from continualcode.core.events import SessionStarted, UpdateApplied, event_registry
@@ -48,9 +49,7 @@ class Side:
         """The log's records up to where the weights are. UsageError says what there is instead."""
         assert self.log is not None
         known: list[str] = []
-        for record in read(self.log, event_registry(plugins.event_types())):
-            if self.seq is not None and record.seq > self.seq:
-                return
+        for record in up_to(self.seq, read(self.log, event_registry(plugins.event_types())), self.log):
             yield record
             if (digest := _digest(record)) is not None:
                 known.append(digest[:12])
@@ -94,6 +93,7 @@ def _side(spec: str, sessions: Path) -> Side:
     name, _, at = spec.rpartition("@")
     if name and Path(name).is_file():
         if at.isdecimal() and len(at) < 8:  # a shorter beginning of a digest would be a bad name anyway
+            require_event(int(at), Path(name))
             return Side(spec, Path(name), seq=int(at))
         return Side(spec, Path(name), digest=at)
     try:

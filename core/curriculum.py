@@ -29,7 +29,7 @@ from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import FeedbackType
 from continualcode.core.transcript import Transcript
 from continualcode.core.undo_events import Rewound, UpdateReverted
-from continualcode.eventlog import Record, read, read_header
+from continualcode.eventlog import Record, Registry, read, read_header
 
 
 class Attempt(NamedTuple):
@@ -65,9 +65,30 @@ def course(
     feedback: Mapping[str, FeedbackType] | None = None,
 ) -> Course:
     """The log in the file `log`, up to and with the event `until`; named after the file."""
-    records = read(log, event_registry(plugins.event_types()))
-    kept = (r for r in records if until is None or r.seq <= until)
-    return course_of(kept, log.stem, read_header(log).log, feedback, str(log.resolve()))
+    records = up_to(until, read(log, event_registry(plugins.event_types())), log)
+    return course_of(records, log.stem, read_header(log).log, feedback, str(log.resolve()))
+
+
+def up_to(seq: int | None, records: Iterable[Record], log: Path) -> Iterator[Record]:
+    """The records of `log` up to and with the event `seq`, or all of them; UsageError where it is not there.
+
+    Nothing is read after it: that may be damaged.
+    """
+    last = -1
+    for record in records:
+        last = record.seq
+        if seq is None or last <= seq:
+            yield record
+        if last == seq:
+            return
+    if seq is not None:
+        raise UsageError(f"no event {seq} in {log}: there are 0 to {last}")
+
+
+def require_event(seq: int | None, log: Path) -> None:
+    """UsageError where `log` has no event `seq`; for before a model is loaded."""
+    for _ in up_to(seq, read(log, Registry()), log) if seq is not None else ():
+        pass
 
 
 def course_of(

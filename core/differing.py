@@ -77,10 +77,12 @@ def recipe(
         return _of_log(text, course(Path(text), plugins, feedback=feedback))
     if name and seq.isdecimal() and Path(name).is_file():
         return _of_log(text, course(Path(name), plugins, until=int(seq), feedback=feedback))
+    if name and Path(name).is_file():
+        raise UsageError(f"{text}: SEQ is the number of an event, such as {name}@12, and not {seq!r}")
     try:
         known = store.named(text)
     except UsageError as error:
-        raise UsageError(f"{text!r} is no log and no LOG@SEQ; as a digest: {error}") from None
+        raise UsageError(f"there is no file {text}; as a digest: {error}") from None
     return _of_store(text, known, plugins, store, feedback)
 
 

@@ -1,6 +1,7 @@
 """Weights for other programs, with a page about where they come from: `provenance.json` beside them."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,18 @@ MANIFEST = "provenance.json"
 
 
 def refuse_folder(folder: Path) -> None:
-    """UsageError where `folder` holds something already: an adapter is never mixed with another."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not an empty folder: an adapter goes into a new one")
+    """UsageError where `folder` holds something already, or cannot be made.
+
+    An adapter is never mixed with another, and nothing is trained for a folder that then cannot be written.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} exists and is not an empty folder: an adapter goes into a new one")
+        there = next(path for path in folder.absolute().parents if path.exists())
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made: {error.filename}: {error.strerror}") from None
 
 
 def hand_out(policy: Policy, folder: Path, manifest: dict[str, Any]) -> None:

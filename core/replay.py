@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from continualcode.core.checkpoints import Checkpoints
+from continualcode.core.curriculum import require_event, up_to
 from continualcode.core.data import Data, Example, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import ContentForgotten, ReplayError
 from continualcode.core.events import (
@@ -102,6 +103,7 @@ def replay_log(
 ) -> ReplayReport:
     """Replay the log in the file `log`, on the model it names unless `model` (name and options) is given."""
     options = model or how_it_began(log, plugins).config["model"]
+    require_event(until, log)
     policy: Policy = plugins.choose("make_policy", options["name"], options, progress or _quiet)
     return replay_on(policy, log, plugins, until=until, progress=progress, tolerance=tolerance)
 
@@ -120,7 +122,8 @@ def replay_on(
         replayer = Replayer(
             policy, trainers_of(plugins), progress=progress, tolerance=tolerance, compares=True
         )
-        return replayer.run(read(log, event_registry(plugins.event_types())), until)
+        records = read(log, event_registry(plugins.event_types()))
+        return replayer.run(up_to(until, records, log))
     finally:
         policy.close()
 

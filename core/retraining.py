@@ -188,6 +188,9 @@ class Run:
         )
         if not own:
             return use
+        if self._carrier is None and self._changes.replans:
+            self._trainer_of(*self._changes.trainer_for(attempt.started))  # refuses what it does not know
+            return msgspec.structs.replace(use, outcome="planned", why="its rows are planned anew")
         if self._carrier is None:
             plan = self._replanned(_logged(attempt, own), own)
             self.standing.append(plan)

@@ -115,7 +115,8 @@ def test_both_people_their_words_and_the_figures_are_reported(anna: Path, ben: P
 
 
 def test_what_they_say_needs_no_model(anna: Path, ben: Path) -> None:
-    (conflict,) = found(anna, ben, "--conflicts", "--dry-run")["conflicts"]
+    ran = CliRunner().invoke(cli, ["replay", str(anna), str(ben), "--conflicts", "--dry-run", "--json"])
+    (conflict,) = json.loads(ran.stdout)["conflicts"]
     assert conflict["said"] and conflict["after"] is None
 
 

@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from continualcode.cli.main import cli
+from continualcode.cli.sides import two_sides
 from continualcode.core import engine
 from continualcode.core.config import Config
 from continualcode.core.data import Call
+from continualcode.core.errors import UsageError
 from continualcode.core.events import CorrectionGiven, UpdateApplied, event_registry
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedUI, open_scripted
@@ -142,4 +144,10 @@ def test_a_digest_whose_log_is_gone_is_refused(log: Path) -> None:
 
 def test_what_names_no_weights_is_refused(log: Path) -> None:
     ran = cc("diff", log, "nothing")
-    assert "'nothing' is no log and no LOG@SEQ" in str(ran.exception)
+    assert "there is no file nothing; as a digest: " in str(ran.exception)
+    ran = cc("diff", log, f"{log}@abc")
+    assert "SEQ is the number of an event" in str(ran.exception) and "not 'abc'" in str(ran.exception)
+    ran = cc("diff", log, f"{log}@999")
+    assert f"no event 999 in {log}: there are 0 to " in str(ran.exception)
+    with pytest.raises(UsageError, match="no event 9999 in"):  # as `cc eval --compare` reads it
+        two_sides(None, None, ("base", f"{log}@9999"), log.parent)

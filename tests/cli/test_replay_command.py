@@ -121,12 +121,68 @@ def test_a_divergence_names_both_stacks(log: Path, tmp_path: Path, monkeypatch: 
         (("--without", "by:ben"), "allowed: user"),
         (("--weight", "by:user=much"), "WHICH=X"),
         (("--trainer", "grpo"), "grpo"),
+        (("--dry-run",), "drawn anew"),  # the log's model is another one
+        (("--without", ""), "--without names nothing"),
+        (("--only", ","), "--only names nothing"),
+        (("--until", "9999"), "no event 9999 in "),
+        (("--until", "-5"), "no event -5 in "),
+        (("--until", "9999", "--without", "by:user"), "there are 0 to "),
+        (("--out", "/proc/x"), "the folder /proc/x cannot be made: "),
     ],
 )
 def test_what_cannot_be_asked_is_said(log: Path, options: tuple[str, ...], said: str) -> None:
     ran = cc(log, *options, "--model", MODEL)
     assert ran.exit_code != 0
     assert said in str(ran.exception)
+
+
+@pytest.mark.parametrize("option", [("--resample",), ("--cases", "pyproject.toml"), ("--log", "x.jsonl")])
+def test_a_dry_run_does_not_say_what_turns_that_are_drawn_anew_would_come_to(
+    log: Path, option: tuple[str, ...]
+) -> None:
+    assert "What turns would come to that are drawn anew" in str(cc(log, "--dry-run", *option).exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--trainer", "grpo"), "grpo"),
+        (("--set", "trainer.lr=-1"), "lr is -1"),
+        (("--set", "trainer.foo=1"), "unknown key 'foo'"),
+    ],
+)
+def test_a_dry_run_refuses_the_trainer_that_would_be_refused(
+    log: Path, options: tuple[str, ...], said: str
+) -> None:
+    assert said in str(cc(log, "--dry-run", *options).exception)
+
+
+def test_rows_of_plans_that_are_made_anew_are_not_told_in_advance(log: Path) -> None:
+    report = json.loads(cc(log, "--dry-run", "--set", "trainer.max_steps=1", "--json").stdout)
+    assert [(use["outcome"], use["rows"]) for use in report["updates"]] == [("planned", {})] * 3
+
+
+def test_a_torn_end_is_noted_and_what_is_before_it_replayed(log: Path) -> None:
+    assert cc(log, "--dry-run").stderr == ""
+    with open(log, "ab") as file:
+        file.write(b'{"t":"note_given","seq":5')
+    ran = cc(log, "--dry-run")
+    assert (ran.exit_code, ran.stderr) == (
+        0,
+        f"note: the end of {log} is torn: cc log verify {log}\n",
+    )
+    assert "3 updates: 3 would be trained" in ran.stdout
+
+
+def test_one_update_is_one_update(log: Path) -> None:
+    until = next(r.seq for r in read(log, event_registry()) if isinstance(r, UpdateApplied))
+    assert "1 update: 1 would be trained" in cc(log, "--dry-run", "--until", until).stdout
+
+
+def test_an_adapter_is_not_trained_for_a_folder_that_cannot_be_made(log: Path) -> None:
+    ran = CliRunner().invoke(cli, ["adapter", "export", str(log), "/proc/x/y", "--model", MODEL])
+    assert "the folder /proc/x/y cannot be made" in str(ran.exception)
+    assert "update" not in ran.stderr
 
 
 def test_the_weights_are_handed_out_with_what_they_are_made_of(log: Path, tmp_path: Path) -> None:
@@ -159,7 +215,7 @@ def test_what_was_kept_is_listed_shown_used_and_let_go_of(log: Path) -> None:
     shown = json.loads(adapter("show", again["weights"][:8], "--json"))
     assert [one["depth"] for one in shown["lineage"]] == [1, 2, 3]
     assert "0 states removed" in adapter("gc", "--seconds", "0")
-    assert "1 states removed" in adapter("gc")
+    assert "1 state removed" in adapter("gc")
     assert found(log, "--resume") == {**again, "trained": 3}
 
 
@@ -175,7 +231,7 @@ def test_what_a_log_has_forgotten_is_not_let_go_of(log: Path) -> None:
     """Its updates cannot be rebuilt any more, so the kept weights are all there is of them."""
     found(log, "--resume")
     dry = CliRunner().invoke(cli, ["adapter", "gc", "--dry-run"]).stdout
-    assert "3 updates" in dry and "anna.jsonl" in dry and "1 states would go" in dry
+    assert "3 updates" in dry and "anna.jsonl" in dry and "1 state would go" in dry
     ran = CliRunner().invoke(cli, ["log", "forget", str(log), "--text", "Not here."])
     assert ran.exit_code == 0, ran.output
     assert "0 states removed" in CliRunner().invoke(cli, ["adapter", "gc"]).stdout
