@@ -10,6 +10,7 @@ A project's file may come from anyone, or from the model: what decides what may 
 for it to say (`NOT_FOR_PROJECTS`).
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,9 @@ NOT_FOR_PROJECTS = {
     "session": ("approvals",),
 }
 """Tables that a project's file cannot have; where keys are named, only those of the table."""
+
+PLUGINS_TABLES = frozenset({"model", "trainer", "ui", "sandbox"})
+"""Tables of a plugin's options and of its name."""
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 FILE_NAME = "continualcode.toml"
@@ -98,6 +102,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     plugins: PluginsConfig = PluginsConfig()
     paths: PathsConfig = PathsConfig()
 
+    def __post_init__(self) -> None:
+        # Not for `SamplingParams` to say: those of an older log stay readable, whatever they are.
+        drawn = self.sampling
+        if not 0.0 <= drawn.temperature < math.inf:
+            raise ValueError(f"sampling.temperature is {drawn.temperature}: expected a number of 0 or more")
+        if drawn.max_tokens < 1:
+            raise ValueError(f"sampling.max_tokens is {drawn.max_tokens}: expected 1 or more")
+
 
 def options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
     """`given` as a `cls` (a msgspec struct), or a ConfigError that names `where`, the key, what is allowed.
@@ -136,7 +148,7 @@ def load(
     merged: dict[str, Any] = msgspec.to_builtins(Config())
     own = user / FILE_NAME if user else None
     for path in (own, project / FILE_NAME):
-        if path is not None and path.is_file():
+        if path is not None:
             layer = _read(path)
             if path != own:
                 _refuse(layer, path, own)
@@ -162,8 +174,9 @@ def _refuse(layer: Mapping[str, Any], path: Path, own: Path | None) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What the file says; nothing, where there is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except OSError as error:
@@ -187,6 +200,9 @@ def parse_set(item: str) -> dict[str, Any]:
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], source: str) -> None:
     """Lay `layer` over `base`, in place, and check that the result is still a configuration."""
+    for key in PLUGINS_TABLES & layer.keys():
+        if not isinstance(layer[key], Mapping):
+            raise ConfigError(f"{source}: {key} is a table, such as {key}.name={layer[key]}")
     _overlay(base, layer)
     options(Config, base, source)
 

@@ -39,6 +39,30 @@ def test_a_file_that_is_not_toml_says_the_line(tmp_path: Path) -> None:
         load(project=tmp_path)
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+def test_a_temperature_is_a_number_of_0_or_more(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--set sampling.*: sampling.temperature is {value}"):
+        load(project=tmp_path, sets=[f"sampling.temperature={value}"])
+
+
+def test_a_completion_has_at_least_one_token(tmp_path: Path) -> None:
+    (tmp_path / "continualcode.toml").write_text("[sampling]\nmax_tokens = 0\n")
+    with pytest.raises(
+        ConfigError, match=r"continualcode.toml: sampling.max_tokens is 0: expected 1 or more"
+    ):
+        load(project=tmp_path)
+
+
+def test_a_file_that_cannot_be_looked_at_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="continualcode.toml: cannot be read: File name too long"):
+        load(project=tmp_path, user=tmp_path / ("x" * 300))
+
+
+def test_the_name_of_a_plugin_is_a_key_of_its_table(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="trainer is a table, such as trainer.name=sdpo"):
+        load(project=tmp_path, sets=["trainer=sdpo"])
+
+
 @pytest.mark.parametrize("text", ["train", "=1", "session..train=1", ".x=1"])
 def test_a_set_that_is_no_assignment_shows_one(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="expected key=value"):
