@@ -1,5 +1,7 @@
 """`cc log`: look at a log, check it, and take it apart. Each command is a thin call of the event log."""
 
+import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from continualcode.cli.output import progress_on_stderr
 from continualcode.cli.timeline import counted
 from continualcode.cli.tree import tree
 from continualcode.core.decisions import decided, in_words
-from continualcode.core.errors import UsageError
+from continualcode.core.errors import UsageError, nearest
 from continualcode.core.events import event_registry
 from continualcode.core.forgetting import Forgotten, forget_contents
 from continualcode.eventlog import (
     LogCorrupt,
+    LogError,
     Record,
     follow,
     forget,
@@ -30,8 +33,23 @@ from continualcode.eventlog import (
     to_builtins,
     verify,
 )
+from continualcode.eventlog.segments import existing_segments
 
-LOG = click.argument("log", type=click.Path(dir_okay=False, path_type=Path))
+
+class LogPath(click.Path):
+    """A log of which at least a part is there: `verify` says what is gone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Refuses what is no log's name, and a log that is not there."""
+        if not value:
+            self.fail("it is empty: name a log", param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not existing_segments(path):
+            self.fail(f"{path}: there is no log here", param, ctx)
+        return path
+
+
+LOG = click.argument("log", type=LogPath(dir_okay=False))
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
@@ -55,7 +73,9 @@ log.add_command(tree)
 @click.option(
     "--type", "types", multiple=True, metavar="TYPE", help="Only events of this type; may be repeated."
 )
-@click.option("--turn", type=int, metavar="N", help="Only the N-th prompt and what followed it; from 1.")
+@click.option(
+    "--turn", type=click.IntRange(1), metavar="N", help="Only the N-th prompt and what followed it; from 1."
+)
 @click.option("--call", metavar="ID", help="Only events of this call: its id, or the start of it.")
 @click.option("--text", metavar="TEXT", help="Only events in which this text stands, in any case of letters.")
 @click.option("--full", "whole", is_flag=True, help="Texts whole, on lines of their own.")
@@ -76,6 +96,8 @@ def show(
 
     Shows what is sound, then exits 1 where it comes upon damage.
     """
+    if not live:
+        _require_begun(log)
     _print(
         follow(log, event_registry()) if live else read(log, event_registry()),
         _as_json if as_json else timeline.full if whole else timeline.line,
@@ -95,6 +117,8 @@ def show(
 @click.option("--follow", "-f", "live", is_flag=True, help="Go on with new events as they become durable.")
 def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
     """The last events of LOG."""
+    if not live:
+        _require_begun(log)
     start = max(0, _count(log) - count)
     registry = event_registry()
     records = follow(log, registry, start_seq=start) if live else read(log, registry, start_seq=start)
@@ -106,6 +130,7 @@ def tail(log: Path, as_json: bool, count: int, live: bool) -> None:
 @JSON
 def decisions(log: Path, as_json: bool) -> None:
     """Who decided what in LOG, by which rule or mode, on which arguments, edited how, and why."""
+    _require_begun(log)
     found = decided(read(log, event_registry()))
     for line in (_json(one) for one in found) if as_json else in_words(found):
         click.echo(line)
@@ -271,6 +296,13 @@ def _json(found: object) -> bytes:
     return msgspec.json.encode(found, enc_hook=str)
 
 
+def _require_begun(log: Path) -> None:
+    """LogError where not even the log's first line is there: a reader would find nothing, and say nothing."""
+    if log.is_file() and not log.stat().st_size:
+        raise LogError(f"{log} is empty: there is no log in it")
+    read_header(log)
+
+
 def _count(log: Path) -> int:
     found = verify(log, progress=progress("counting"))
     if found.kind is not None and not found.recoverable:
@@ -286,11 +318,18 @@ def _print(
     call: str | None = None,
     text: str | None = None,
 ) -> None:
-    """The records that pass all filters, each flushed, so that a pipe gets it at once."""
+    """The records that pass all filters, each flushed, so that a pipe gets it at once.
+
+    Raises UsageError at the end where a filter names what is not there: a type, a turn, a call.
+    """
     wanted = text.casefold() if text else None
     now = 0
+    known, calls = set(event_registry().types), set[str]()
     for record in records:
         now += record.t == "prompt_submitted"
+        known.add(record.t)
+        if record.t == "tool_proposed":
+            calls.add(record.id)
         if (types and record.t not in types) or (turn is not None and now != turn):
             continue
         plain = to_builtins(record)
@@ -299,6 +338,14 @@ def _print(
         if wanted is not None and wanted not in msgspec.json.encode(plain).decode().casefold():
             continue
         click.echo(form(plain))
+    for kind in set(types) - known:
+        raise UsageError(f"--type {kind}: there is no such type of event; {nearest(kind, known)}")
+    if turn is not None and turn > now:
+        raise UsageError(f"--turn {turn}: the log has {counted(now, 'turn')}")
+    if call is not None and not any(id.startswith(call) for id in calls):
+        close = difflib.get_close_matches(call, calls, n=1, cutoff=0.0)
+        hint = f"; the nearest is {close[0]} (--type tool_proposed shows all)" if close else ": it has none"
+        raise UsageError(f"--call {call}: the log has no such call{hint}")
 
 
 def _as_json(plain: dict[str, Any]) -> bytes:

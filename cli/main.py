@@ -3,10 +3,12 @@
 Exit codes: 0 done; 1 the answer is no, or it could not be done; 2 asked for wrongly; 130 interrupted.
 """
 
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -15,6 +17,8 @@ from continualcode.cli.commands import COMMANDS
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """128 and the number of the signal, as a shell gives for SIGINT and SIGPIPE."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Commands(click.Group):
@@ -82,7 +86,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def explain(error: Exception, *, traceback: bool) -> int:
-    """Say it: an error of ours as it is written, for a person to act on; any other, a defect, in a line."""
+    """Say it: an error of ours as it is written, for a person to act on; any other, a defect, in a line.
+
+    What the system says of a file, or of a full disk, is no defect either.
+    """
     from continualcode.core.errors import ContinualCodeError, UsageError
     from continualcode.eventlog.errors import LogError
 
@@ -90,6 +97,9 @@ def explain(error: Exception, *, traceback: bool) -> int:
         sys.excepthook(type(error), error, error.__traceback__)
     elif isinstance(error, ContinualCodeError | LogError):
         click.echo(f"Error: {error}", err=True)
+    elif isinstance(error, OSError) and (error.filename or error.errno in FULL):
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        click.echo(f"Error: {place}{error.strerror}", err=True)
     else:
         first_line = str(error).partition("\n")[0]
         click.echo(f"Unexpected error: {type(error).__name__}: {first_line}", err=True)
@@ -102,7 +112,14 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     finally:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:  # whoever read our output has gone: Python need not say so when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:  # it is where it was closed, as by `>&-`
+            _flush(sys.stdout)
+
+
+def _flush(out: TextIO) -> None:
+    try:
+        out.flush()
+    except OSError as error:  # whoever read our output has gone: Python need not say so when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(1)  # it was said when it was written

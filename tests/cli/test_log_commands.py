@@ -82,6 +82,34 @@ def test_show_filters_by_type_turn_call_and_text(log: Path) -> None:
         assert seqs(cc("log", "show", log, "--json", *options)[1]) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--type", "sample_takn"), "no such type of event; did you mean 'sample_taken'?"),
+        (("--turn", 3), "--turn 3: the log has 2 turns"),
+        (("--turn", 0), "0 is not in the range"),
+        (("--call", "zzz"), "the log has no such call; the nearest is "),
+    ],
+)
+def test_show_says_that_a_filter_names_what_is_not_there(
+    log: Path, options: tuple[object, ...], said: str
+) -> None:
+    code, out, err = cc("log", "show", log, *options)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_show_of_a_type_that_this_log_has_none_of_is_empty(log: Path) -> None:
+    assert cc("log", "show", log, "--type", "update_applied") == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["show", "tail", "decisions"])
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, command: str) -> None:
+    (tmp_path / "log").touch()
+    code, out, err = cc("log", command, tmp_path / "log")
+    assert (code, out, err) == (1, "", f"Error: {tmp_path / 'log'} is empty: there is no log in it\n")
+
+
 def test_show_is_a_timeline_for_people(log: Path) -> None:
     code, out, _ = cc("log", "show", log)
     assert code == 0
@@ -274,6 +302,8 @@ def test_an_export_of_a_damaged_log_is_not_silent_and_leaves_no_file(log: Path) 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     code, _, err = cc("log", "verify", tmp_path / "none")
-    assert code == 1
+    assert code == 2  # as of `cc replay`
     assert "there is no log here" in err
+    code, _, err = cc("log", "verify", "")
+    assert (code, err.splitlines()[-1]) == (2, "Error: Invalid value for 'LOG': it is empty: name a log")
     assert cc("log", "show")[0] == 2

@@ -78,6 +78,33 @@ def test_a_defect_is_two_lines_and_points_to_the_traceback(probe: list[str]) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("open('/none/x')", "Error: /none/x: No such file or directory"),
+        ("raise OSError(28, os.strerror(28))", "Error: No space left on device"),
+    ],
+)
+def test_what_the_system_says_of_a_file_is_no_defect(probe: list[str], raised: str, said: str) -> None:
+    result = outcome(probe, "probe", raised)
+    assert (result.returncode, result.stderr.splitlines()) == (1, [said])
+    assert outcome(probe, "probe", "--debug", raised).stderr.startswith("Traceback")
+
+
+def test_output_that_finds_no_room_is_said_once(probe: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*probe, "probe", "click.echo(1)"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
+def test_a_closed_output_is_no_traceback(probe: list[str]) -> None:
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *probe, "probe", "click.echo(1)"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "probe"], ["probe", "--debug"]])
 @pytest.mark.parametrize("raised", ["ZeroDivisionError('x')", "ContinualCodeError('x')"])
 def test_debug_before_or_after_the_command_shows_the_traceback(
