@@ -7,7 +7,8 @@ much which are like the correction's own words (`optional.Discerning`), and they
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
                Where others are as near, all those, if they are of one family; where several tools are in
                question, the whole family. The teacher is shown the correction there too, and what it would
-               do instead is learned, if it is a call of the same tool as on the corrected prompt
+               do instead is learned, if it is a call of the same tool as on the corrected prompt, and, where
+               that is how the tool is called, says what parted the demonstration from what was rejected
     near       what is left of that kind: the correction may be about them or not, so nothing is learned or
                held there, now and later
     beside     the nearest of the others: the choice of tool is not held there while this correction is
@@ -18,7 +19,7 @@ much which are like the correction's own words (`optional.Discerning`), and they
 On 78 prompts of thirteen rules the nearest kind is the rule's on 75, and on all 66 where one leads; of
 single situations, the nearest to the prompt alone, three of four were (docs/learning.md). Not every request
 is of a known kind: where one of another family is about as near (`CLEAR`), or the prompt like none of it
-(`ENOUGH`), there are no siblings, and nothing near.
+(`ENOUGH`), there are no siblings, and nothing near; but one situation that alone is near counts as a kind.
 
 A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
@@ -42,9 +43,12 @@ from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Kind, Situation, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
-LEAST, CLOSE = 0.2, 0.85
-"""Likeness, as a share of its nearest one's, from which on a situation of the kind is a sibling; the second
-where one tool is in question: then nothing but likeness says that its call is about the same thing."""
+LEAST = 0.2
+"""Likeness, as a share of its nearest one's, from which on a situation of the kind is a sibling."""
+
+CLOSE = 0.85
+"""The same of all situations where a prompt is of no kind: the nearest is a sibling where it alone is so
+close, and how a tool is called is held on none that is: it may be what the correction is about."""
 
 NEXT, NEAR = 14, 0.45
 """So many situations are siblings or by them, and all that have this share of the greatest likeness."""
@@ -82,14 +86,13 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
     """At most `most` siblings, and what is by them, from the likeness of each of `SITUATIONS`.
 
     to_prompt: the same to the corrected prompt alone, whatever was said.
-    close: siblings are only those that are nearly as near as the nearest of them, and of the leading kinds;
-    else they are of the whole family.
+    close: siblings are of the leading kinds; else of the whole family.
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
     kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)), whole=not close)
-    least = (CLOSE if close else LEAST) * max((alike[one] for one in kind), default=0.0)
-    siblings = [one for one in order if one in kind and alike[one] > 0.0 and alike[one] >= least][:most]
+    least = LEAST * max((alike[one] for one in kind), default=0.0)
+    siblings = [one for one in order if one in kind and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
     near = [one for one in others if one in kind]
@@ -98,7 +101,7 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, clo
         for place, one in enumerate(others, len(siblings))
         if one not in kind and (place < NEXT or alike[one] >= NEAR * top)
     ]
-    outside = [one for one in order if one not in kind]
+    outside = [one for one in order if one not in kind and (kind or alike[one] < CLOSE * top)]
     return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
 
 
@@ -112,8 +115,11 @@ def _leading(
     families = {kind.family for kind in leading}
     among = [kind for kind in KINDS if kind.family in families] if whole else leading
     found = tuple(one for kind in among for one in kind.requests)
-    known = len(families) == 1 and max(to_prompt[one] for one in found) >= ENOUGH
-    return found if known else ()
+    if len(families) == 1 and max(to_prompt[one] for one in found) >= ENOUGH:
+        return found
+    nearest, second = sorted(SITUATIONS, key=lambda one: -alike[one])[:2]
+    alone = to_prompt[nearest] >= ENOUGH and alike[second] < CLOSE * alike[nearest]
+    return (nearest,) if alone else ()
 
 
 def _nearness(kind: Kind, alike: Mapping[Situation, float]) -> float:
@@ -149,12 +155,14 @@ def siblings(
         found = Ranked(tuple(moved)[:most], near, found.beside, found.outside)
     name = called(row.completion_ids, turn, policy)
     tokens = len(row.completion_ids) if len(asked) == 1 else NAMED
+    corrected = _corrected(row.completion_ids, turn.completion_ids)
     rows: list[Example] = []
     passed: list[Situation] = []
     for number, one in enumerate(found.siblings):
         told(PORTIONS + number)
         example = _sibling(row, one, correction, turn, policy, tokens)
-        if called(example.completion_ids, turn, policy) == name:
+        same_tool = called(example.completion_ids, turn, policy) == name
+        if same_tool and (len(asked) > 1 or _says(example.completion_ids, corrected)):
             rows.append(example)
         else:
             passed.append(one)
@@ -165,6 +173,18 @@ def siblings(
         )
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
+
+
+def _corrected(shown: Sequence[int], rejected: Sequence[int]) -> tuple[int, ...]:
+    """The two tokens with which a demonstration parts from what was rejected."""
+    pairs = enumerate(zip(shown, rejected, strict=False))
+    place = next((n for n, (one, other) in pairs if one != other), min(len(shown), len(rejected)))
+    return tuple(shown[place : place + 2])
+
+
+def _says(call: Sequence[int], tokens: Sequence[int]) -> bool:
+    """Whether these tokens are in a call, one after the other."""
+    return any(tuple(call[n : n + len(tokens)]) == tuple(tokens) for n in range(len(call)))
 
 
 def _likeness(

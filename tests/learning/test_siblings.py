@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from continualcode.core import engine
 from continualcode.core.config import Config
-from continualcode.core.data import Call, Example
+from continualcode.core.data import Call, Example, Sample
 from continualcode.core.events import UpdateFailed, UpdateStarted, event_registry
 from continualcode.core.replay import plan_of
 from continualcode.core.review import Answer
@@ -81,10 +82,26 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     assert found.beside[0] == SITUATIONS[alone]
 
 
-def test_where_one_tool_is_in_question_only_the_nearest_are() -> None:
-    found = ranks(likeness(0, 0.9, 0.8, 0.6), close=True)
-    assert found.siblings == KINDS[0].requests[:2]
-    assert KINDS[0].requests[2] in found.near
+def test_where_one_tool_is_in_question_a_prompt_of_no_kind_has_the_one_situation_that_is_near() -> None:
+    """As "Use bash to format main.py." has "Use bash to format the code."."""
+    alike = [0.5 if kind in (KINDS[3], KINDS[9]) else 0.0 for kind in KINDS for _ in kind.requests]
+    alone = SITUATIONS.index(KINDS[7].requests[1])
+    alike[alone] = 0.64
+    found = ranks(alike, close=True)
+    assert found.siblings == (SITUATIONS[alone],) and found.near == ()
+    alike[alone] = 0.58
+    assert ranks(alike, close=True).siblings == (), "others are as near"
+
+
+def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_about() -> None:
+    """The nearest of all were held first: there "we format with ruff" was held to `black`."""
+    alike = [0.1] * len(SITUATIONS)
+    near = [SITUATIONS.index(KINDS[kind].requests[0]) for kind in (3, 5, 7)]
+    for place, one in enumerate(near):
+        alike[one] = (0.66, 0.62, 0.5)[place]
+    found = ranks(alike, close=True)
+    assert found.siblings == ()
+    assert set(SITUATIONS) - set(found.outside) == {SITUATIONS[one] for one in near[:2]}
 
 
 def test_there_are_no_more_siblings_than_asked_for() -> None:
@@ -105,7 +122,7 @@ def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> Non
             alike[SITUATIONS.index(one)] = likeness
     found = ranks(alike, close=True)
     assert found.siblings == found.near == ()
-    assert set(found.outside) == set(SITUATIONS) and set(KINDS[0].requests) <= set(found.beside)
+    assert set(KINDS[0].requests) <= set(found.beside)
 
 
 def test_where_those_are_of_one_family_it_is_about_both() -> None:
@@ -162,6 +179,30 @@ def test_the_teacher_is_told_on_a_sibling_what_it_is_told_on_the_prompt(tmp_path
         if row.part == "sibling":
             assert bytes(row.teacher_ids).decode().endswith("user: Use bash.\nassistant: ")
             assert row.neutral_ids and row.prompt_ids != found[0].prompt_ids
+
+
+class Partly(Discerning):
+    """Does on half of all prompts what the correction says, and on others something else; same tool."""
+
+    def demonstrate(self, told_ids: Sequence[int], *given: Any, **options: Any) -> Sample:
+        """A write into docs/ or not."""
+        folder = "docs/" if sum(told_ids) % 2 or b"generated/a.py" in bytes(told_ids) else ""
+        text = self.format_call(Call(tool="write", arguments={"path": f"{folder}b.py", "content": "x"}))
+        ids = tuple(text.encode())
+        return Sample(token_ids=ids, logprobs=(-0.5,) * len(ids), text=text, stop="end")
+
+
+def test_a_sibling_on_which_the_teacher_does_not_do_what_was_asked_for_is_not_learned_on(
+    tmp_path: Path,
+) -> None:
+    ui = ScriptedUI(["change generated/a.py"], [Answer(verdict="deny", reason="Write into docs/.")])
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    session = open_scripted(tmp_path / "w", ui=ui, policy=Partly([WRITE]), config=config)
+    engine.run(session)
+    found = rows(session, 0)
+    siblings = [bytes(row.completion_ids) for row in found if row.part == "sibling"]
+    assert siblings and all(b"docs/" in one for one in siblings)
+    assert any(row.part == "near" for row in found)
 
 
 class ByWords(ScriptedPolicy):
