@@ -22,6 +22,10 @@ from continualcode.plugins.trainers.situations import Situation, messages, takin
 HELD = 12
 """On how many requests."""
 
+WEIGHT = 1.0
+"""What they weigh together, where a correction weighs 1: with three times as much, which holds no more, a
+correction carried over to half as many prompts that are like its own but of no known kind."""
+
 
 def held(
     row: Example,
@@ -32,7 +36,7 @@ def held(
     settings: SdpoSettings,
     told: Callable[[int], None],
 ) -> list[Example]:
-    """The rows; together they weigh what anchors do.
+    """The rows; together they weigh what a correction does.
 
     row: the demonstration of a correction that is about how `tool` is called. outside: situations that it is
     not about, the nearest first. `told(done)`, of `HELD`, is called where this can be stopped.
@@ -57,7 +61,7 @@ def held(
                 teacher_ids=ids,
                 neutral_ids=(),
                 completion_ids=usual or begun,
-                weight=settings.anchors / len(asked),
+                weight=WEIGHT / len(asked),
                 guidance=1.0,
             )
         )
