@@ -20,6 +20,12 @@ from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.siblings import Ranked, about, ranked
 from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS
 
+SEARCH, LIST, PACKAGES = (
+    next(number for number, kind in enumerate(KINDS) if kind.family == family)
+    for family in ("search", "list", "packages")
+)
+"""Kinds that are alone in their families."""
+
 WRITE = Call(tool="write", arguments={"path": "generated/a.py", "content": "x"})
 
 
@@ -65,8 +71,8 @@ def ranks(likeness: Sequence[float], most: int = 20, close: bool = False) -> Ran
 
 
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
-    found = ranks(likeness(5, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
-    first = KINDS[5].requests
+    found = ranks(likeness(SEARCH, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
+    first = KINDS[SEARCH].requests
     assert found.siblings == (first[1], first[2], first[0], first[3])
     assert found.near == first[4:]
     assert len(found.siblings) + len(found.near) + len(found.beside) >= 14
@@ -74,18 +80,18 @@ def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
 
 
 def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
-    alike = likeness(3, 0.6, 0.5)
-    alone = SITUATIONS.index(KINDS[5].requests[0])
+    alike = likeness(LIST, 0.6, 0.5)
+    alone = SITUATIONS.index(KINDS[SEARCH].requests[0])
     alike[alone] = 0.8
     found = ranks(alike)
-    assert found.siblings == KINDS[3].requests[:2]
+    assert found.siblings == KINDS[LIST].requests[:2]
     assert found.beside[0] == SITUATIONS[alone]
 
 
 def test_where_one_tool_is_in_question_a_prompt_of_no_kind_has_the_one_situation_that_is_near() -> None:
     """As "Use bash to format main.py." has "Use bash to format the code."."""
-    alike = [0.5 if kind in (KINDS[3], KINDS[9]) else 0.0 for kind in KINDS for _ in kind.requests]
-    alone = SITUATIONS.index(KINDS[7].requests[1])
+    alike = [0.5 if kind in (KINDS[SEARCH], KINDS[LIST]) else 0.0 for kind in KINDS for _ in kind.requests]
+    alone = SITUATIONS.index(KINDS[PACKAGES].requests[1])
     alike[alone] = 0.64
     found = ranks(alike, close=True)
     assert found.siblings == (SITUATIONS[alone],) and found.near == ()
@@ -96,7 +102,7 @@ def test_where_one_tool_is_in_question_a_prompt_of_no_kind_has_the_one_situation
 def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_about() -> None:
     """The nearest of all were held first: there "we format with ruff" was held to `black`."""
     alike = [0.1] * len(SITUATIONS)
-    near = [SITUATIONS.index(KINDS[kind].requests[0]) for kind in (3, 5, 7)]
+    near = [SITUATIONS.index(KINDS[kind].requests[0]) for kind in (SEARCH, LIST, PACKAGES)]
     for place, one in enumerate(near):
         alike[one] = (0.66, 0.62, 0.5)[place]
     found = ranks(alike, close=True)
@@ -137,9 +143,10 @@ def test_where_those_are_of_one_family_it_is_about_both() -> None:
 
 def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> None:
     """ "Run it, don't write a file" is about scripts as well where it was said about tests."""
-    tests, programs = (k for k, kind in enumerate(KINDS) if kind.family == "run")
+    tests, *others = (k for k, kind in enumerate(KINDS) if kind.family == "run")
     found = ranks(likeness(tests, 0.7, 0.7, others=0.2))
-    assert {*found.siblings, *found.near} == {*KINDS[tests].requests, *KINDS[programs].requests}
+    family = {one for k in (tests, *others) for one in KINDS[k].requests}
+    assert others and {*found.siblings, *found.near} == family
 
 
 def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
