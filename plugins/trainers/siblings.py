@@ -16,7 +16,7 @@ much which are like the correction's own words (`optional.Discerning`), and they
                nothing to hold. How the tool is called is held (`held`), where that is what is corrected
     the rest   what anchors hold on to
 
-On 78 prompts of thirteen rules the nearest kind is the rule's on 75, and on all 66 where one leads; of
+On 78 prompts of thirteen rules the nearest kind is the rule's on 75, and on all 67 where one leads; of
 single situations, the nearest to the prompt alone, three of four were (docs/learning.md). Not every request
 is of a known kind: where one of another family is about as near (`CLEAR`), or the prompt like none of it
 (`ENOUGH`), there are no siblings, and nothing near; but one situation that alone is near counts as a kind.
