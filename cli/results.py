@@ -85,7 +85,8 @@ def as_text(found: Comparison) -> str:
         ]
         lines += [f"{name:{width}}{cells[0]:{CELL}}{cells[1]:{CELL}}{len(before)}"]
     every = [one for side in (found.before, found.after) if side is not None for one in _cases(side)]
-    undrawn, cut = (max((of(one) for one in every), default=0.0) for of in (_undrawn, _cut))
+    undrawn = max((one.undrawn for one in every), default=0.0)
+    cut = max((one.cut for one in every), default=0.0)
     if undrawn > 0.01:
         lines += ["", f"Up to {undrawn:.0%} of a case went to tools too improbable to be drawn from."]
     if cut > 0.01:
@@ -162,14 +163,6 @@ def _change(before: Estimate, after: Estimate | None) -> str:
 def _draws(rows: Iterable[Mapping[str, Sequence[bool]]]) -> int:
     """How many calls were drawn; one outcome alone is a tool's that decides."""
     return sum(len(row) for of_case in rows for row in of_case.values() if len(row) > 1)
-
-
-def _undrawn(case: CaseFigures) -> float:
-    return case.undrawn
-
-
-def _cut(case: CaseFigures) -> float:
-    return case.cut
 
 
 # -- Controls ------------------------------------------------------------------------------------------

@@ -82,15 +82,15 @@ class Ranked(NamedTuple):
     outside: tuple[Situation, ...]
 
 
-def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, close: bool) -> Ranked:
+def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, whole: bool) -> Ranked:
     """At most `most` siblings, and what is by them, from the likeness of each of `SITUATIONS`.
 
     to_prompt: the same to the corrected prompt alone, whatever was said.
-    close: siblings are of the leading kinds; else of the whole family.
+    whole: siblings are of the whole family; else of the leading kinds.
     """
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
-    kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)), whole=not close)
+    kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)), whole)
     least = LEAST * max((alike[one] for one in kind), default=0.0)
     siblings = [one for one in order if one in kind and alike[one] >= least][:most]
     others = [one for one in order if one not in siblings]
@@ -148,7 +148,7 @@ def siblings(
     prompts = [policy.render(messages(turn, one), turn.tools) for one in among]
     likeness, to_prompt = _likeness(row, correction, turn, prompts, policy, told)
     probed = _probes_near(likeness)
-    found = ranked(likeness[: len(SITUATIONS)], to_prompt[: len(SITUATIONS)], most, close=len(asked) == 1)
+    found = ranked(likeness[: len(SITUATIONS)], to_prompt[: len(SITUATIONS)], most, whole=len(asked) > 1)
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))

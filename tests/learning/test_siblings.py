@@ -65,9 +65,9 @@ def likeness(kind: int, *nearest: float, others: float = 0.0) -> list[float]:
     ]
 
 
-def ranks(likeness: Sequence[float], most: int = 20, close: bool = False) -> Ranked:
+def ranks(likeness: Sequence[float], most: int = 20, whole: bool = True) -> Ranked:
     """Where nothing was said, so that the prompt is all there is."""
-    return ranked(likeness, likeness, most, close)
+    return ranked(likeness, likeness, most, whole)
 
 
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
@@ -93,10 +93,10 @@ def test_where_one_tool_is_in_question_a_prompt_of_no_kind_has_the_one_situation
     alike = [0.5 if kind in (KINDS[SEARCH], KINDS[LIST]) else 0.0 for kind in KINDS for _ in kind.requests]
     alone = SITUATIONS.index(KINDS[PACKAGES].requests[1])
     alike[alone] = 0.64
-    found = ranks(alike, close=True)
+    found = ranks(alike, whole=False)
     assert found.siblings == (SITUATIONS[alone],) and found.near == ()
     alike[alone] = 0.58
-    assert ranks(alike, close=True).siblings == (), "others are as near"
+    assert ranks(alike, whole=False).siblings == (), "others are as near"
 
 
 def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_about() -> None:
@@ -105,7 +105,7 @@ def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_abo
     near = [SITUATIONS.index(KINDS[kind].requests[0]) for kind in (SEARCH, LIST, PACKAGES)]
     for place, one in enumerate(near):
         alike[one] = (0.66, 0.62, 0.5)[place]
-    found = ranks(alike, close=True)
+    found = ranks(alike, whole=False)
     assert found.siblings == ()
     assert set(SITUATIONS) - set(found.outside) == {SITUATIONS[one] for one in near[:2]}
 
@@ -126,7 +126,7 @@ def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> Non
     for kind, likeness in ((0, 0.6), (1, 0.57)):
         for one in KINDS[kind].requests:
             alike[SITUATIONS.index(one)] = likeness
-    found = ranks(alike, close=True)
+    found = ranks(alike, whole=False)
     assert found.siblings == found.near == ()
     assert set(KINDS[0].requests) <= set(found.beside)
 
@@ -136,9 +136,9 @@ def test_where_those_are_of_one_family_it_is_about_both() -> None:
     python, javascript = [k for k, kind in enumerate(KINDS) if kind.family == "new code"][:2]
     both = [a + b for a, b in zip(likeness(python, 0.7, 0.7), likeness(javascript, 0.68, 0.66), strict=True)]
     wanted = {*KINDS[python].requests[:2], *KINDS[javascript].requests[:2]}
-    assert set(ranks(both, close=True).siblings) == wanted
+    assert set(ranks(both, whole=False).siblings) == wanted
     alone = likeness(python, 0.7, 0.7)
-    assert set(ranks(alone, close=True).near) == set(KINDS[python].requests[2:])
+    assert set(ranks(alone, whole=False).near) == set(KINDS[python].requests[2:])
 
 
 def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> None:
@@ -153,7 +153,7 @@ def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
     """ "Never deploy" is nearest to things to run, and about none of them."""
     alike = likeness(3, 0.58, 0.55)
     assert ranks(alike).siblings == ()
-    assert ranked(alike, likeness(3, 0.62, 0.55), 8, close=False).siblings == KINDS[3].requests[:2]
+    assert ranked(alike, likeness(3, 0.62, 0.55), 8, whole=True).siblings == KINDS[3].requests[:2]
 
 
 def test_kinds_of_one_family_are_for_the_same_tools() -> None:

@@ -15,7 +15,8 @@ from continualcode.core.data import Example, Objective
 from continualcode.plugins.models.figures import STAYING, used
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.masking import Constraint, Masks
-from continualcode.plugins.models.local.packing import Laid, Packed, Reading
+from continualcode.plugins.models.local.network import Memory
+from continualcode.plugins.models.local.packing import Forward, Laid, Packed, Reading
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import Row, blaming, certain, prompts, scored
 from continualcode.plugins.models.local.standing import STANDING, Standing
@@ -56,11 +57,8 @@ class Scorer:
     def logits(self, rows: Sequence[Row]) -> list[Tensor | None]:
         """Next-token logits [F, V] at the free positions of each row, after its prompt; None: it has none."""
         found: list[Tensor | None] = [None] * len(rows)
-        for laid in {id(row.laid): row.laid for row in rows if row.free}.values():
-            taking = [n for n, row in enumerate(rows) if row.free and row.laid is laid]
-            with blaming([rows[n].example for n in taking]):
-                numbers = [rows[n].number for n in taking]
-                logits = laid.logits(self._adapter.forward, numbers, self._device)
+        for taking in _by_trie(rows):
+            logits = self._passed([rows[n] for n in taking], self._adapter.forward)
             each = torch.split(logits, [len(rows[n].free) for n in taking])
             for n, of_row in zip(taking, each, strict=True):
                 found[n] = of_row
@@ -68,17 +66,25 @@ class Scorer:
 
     def read(self, rows: Sequence[Row]) -> None:
         """Send the rows through the model, for who watches it: up to the output layer."""
-        forward = self._adapter.forward
-        for laid in {id(row.laid): row.laid for row in rows if row.free}.values():
-            taking = [row for row in rows if row.free and row.laid is laid]
-            with blaming([row.example for row in taking]):
-                laid.logits(
-                    lambda ids, places, memory, mask, keep, below: forward(
-                        ids, places, memory, mask, keep[:0], below
-                    ),
-                    [row.number for row in taking],
-                    self._device,
-                )
+        for taking in _by_trie(rows):
+            self._passed([rows[n] for n in taking], self._unasked)
+
+    def _passed(self, rows: Sequence[Row], forward: Forward) -> Tensor:
+        """One pass over rows that lie together."""
+        with blaming([row.example for row in rows]):
+            return rows[0].laid.logits(forward, [row.number for row in rows], self._device)
+
+    def _unasked(
+        self,
+        ids: Tensor,
+        places: Tensor,
+        memory: Memory,
+        mask: Tensor | None,
+        keep: Tensor,
+        below: Tensor | None = None,
+    ) -> Tensor:
+        """The adapter's forward pass, asked for no logits."""
+        return self._adapter.forward(ids, places, memory, mask, keep[:0], below)
 
     def _together(self, examples: Sequence[Example], objective: Objective) -> list[Row]:
         if not examples:
@@ -152,3 +158,12 @@ class Scorer:
             paths.append(path)
             nodes.append([path[len(rest) + t - 1] for t in free])
         return packed, paths, nodes
+
+
+def _by_trie(rows: Sequence[Row]) -> list[list[int]]:
+    """The numbers of the rows that have something to score, those that lie in one trie together."""
+    laid = {id(row.laid): list[int]() for row in rows if row.free}
+    for number, row in enumerate(rows):
+        if row.free:
+            laid[id(row.laid)].append(number)
+    return list(laid.values())
