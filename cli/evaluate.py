@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from continualcode.cli.output import progress_on_stderr
+from continualcode.cli.output import note_on_stderr, progress_on_stderr
 from continualcode.cli.results import Comparison, as_text, result
 from continualcode.cli.run import configuration, log_folder, new_log, session_options
 from continualcode.cli.sides import Side, recorded_model, two_sides
@@ -111,7 +111,7 @@ def evaluate(
             for rule in learn:
                 for case in rule.train:
                     lessons.append(teach(session, rule, case))
-                    click.echo(in_words(lessons[-1]), err=True)
+                    note_on_stderr(in_words(lessons[-1]))
             after = ruler.measure(loaded, rules, progress)
         path = session.log.path if learn else None
     assert before is not None  # the first side always names weights
@@ -196,7 +196,7 @@ class Unattended:
 
     def message(self, text: str) -> None:
         """On stderr."""
-        click.echo(text, err=True)
+        note_on_stderr(text)
 
 
 @contextlib.contextmanager
