@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 class Discerning(Protocol):
     """A policy that can say which prompts are alike."""
 
-    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
-        """Of each of `others`, how alike the base model (nothing learned) finds it and `prompt`: ≤ 1."""
+    def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
+        """Of each of `others`, how alike the base model (nothing learned) finds it and a request: ≤ 1.
+
+        wordings: prompts of one request, which may be said in several ways.
+        """
         ...
 
 

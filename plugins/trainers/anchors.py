@@ -19,7 +19,8 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.eventlog import unpack_u32
 from continualcode.plugins.trainers.in_question import grammar_of, through
-from continualcode.plugins.trainers.situations import KINDS, PROBES, Situation, messages
+from continualcode.plugins.trainers.probes import PROBES
+from continualcode.plugins.trainers.situations import KINDS, Situation, messages
 
 OF_A_KIND = 3
 """How many requests of a kind are held on to. A step takes some of them in turn, so more cost nothing

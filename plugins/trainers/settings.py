@@ -52,7 +52,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     anchors: Annotated[float, Meta(ge=0.0)] = 3.0
     rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
     gate: bool = True
-    gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.3
     gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
     gate_drift: Annotated[float, Meta(gt=0.0)] | None = 0.1
     gate_from: Literal["start", "base"] = "start"

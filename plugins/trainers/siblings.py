@@ -1,32 +1,35 @@
 """What a correction is about beside the prompt that it was given on, as the model itself sees it.
 
 Learned on one prompt alone a correction stays with that prompt: more steps fit its words, and the mistake
-comes back on others. So the base model says which of `SITUATIONS` are like the corrected prompt, and half as
-much which are like the correction's own words (`optional.Discerning`), and they fall into four:
+comes back on others. So the base model says which of `SITUATIONS` are like the corrected prompt, however that
+is worded (`rewording`), and half as much which are like the correction's own words (`optional.Discerning`),
+and they fall into four:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
                Where others are as near, all those, if they are of one family; where several tools are in
                question, the whole family. The teacher is shown the correction there too, and what it would
                do instead is learned, if it is a call of the same tool as on the corrected prompt, and, where
-               that is how the tool is called, says what parted the demonstration from what was rejected
+               that is how the tool is called, says what parted the demonstration from what was rejected.
+               Where those are few, the corrected prompt in other words makes up for it
     near       what is left of that kind: the correction may be about them or not, so nothing is learned or
                held there, now and later
     beside     the nearest of the others: the choice of tool is not held there while this correction is
                learned, as that would hold the siblings too. Later it is, else a dozen corrections leave
-               nothing to hold. How the tool is called is held (`held`), where that is what is corrected
+               nothing to hold. How the tool is called is held (`held`), where that is what is corrected, but
+               on what is of the same family: "new code goes into src/" is about JavaScript as well
     the rest   what anchors hold on to
 
-On 78 prompts of thirteen rules the nearest kind is the rule's on 75, and on all 67 where one leads; of
-single situations, the nearest to the prompt alone, three of four were (docs/learning.md). Not every request
-is of a known kind: where one of another family is about as near (`CLEAR`), or the prompt like none of it
-(`ENOUGH`), there are no siblings, and nothing near; but one situation that alone is near counts as a kind.
+On 98 prompts of 49 rules one kind leads on 87, and on all but one of these it is the rule's own
+(docs/learning.md). Not every request is of a known kind: where one of another family is about as near
+(`CLEAR`), or the prompt like none of it (`ENOUGH`), no situation is a sibling, or near.
 
 A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
+Probes of the family that a correction is about do not count for the gate: it is meant to change them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple, cast
 
@@ -39,16 +42,18 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
+from continualcode.plugins.trainers.probes import PROBES, probes_of
+from continualcode.plugins.trainers.rewording import reworded
 from continualcode.plugins.trainers.settings import SdpoSettings
-from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS, Kind, Situation, messages
+from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, Kind, Situation, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 LEAST = 0.2
 """Likeness, as a share of its nearest one's, from which on a situation of the kind is a sibling."""
 
-CLOSE = 0.85
-"""The same of all situations where a prompt is of no kind: the nearest is a sibling where it alone is so
-close, and how a tool is called is held on none that is: it may be what the correction is about."""
+CLOSE = 0.6
+"""The same of all situations where a prompt is of no kind: how a tool is called is held on none that is so
+close, as it may be what the correction is about."""
 
 NEXT, NEAR = 14, 0.45
 """So many situations are siblings or by them, and all that have this share of the greatest likeness."""
@@ -56,10 +61,10 @@ NEXT, NEAR = 14, 0.45
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
 
-CLEAR = 0.92
+CLEAR = 0.85
 """Kinds lead that have this share of the nearest one's likeness; if of several families, it is about none."""
 
-ENOUGH = 0.6
+ENOUGH = 0.35
 """The least likeness of the corrected prompt to the nearest situation of its kind; else it is of no kind."""
 
 WORDS = 0.5
@@ -69,12 +74,15 @@ NAMED = 10
 """How many tokens a sibling's demonstration has at most where several tools are in question: the name of one.
 Else it is as long as the corrected prompt's."""
 
+FEW = 6
+"""With fewer siblings than so many the corrected prompt's own variants stand in (`rewording`)."""
+
 PORTIONS = 8
 """In how many parts the situations are read."""
 
 
 class Ranked(NamedTuple):
-    """Situations by what they are to a corrected prompt, the nearest first. outside: all not of its kind."""
+    """Situations by what they are to a corrected prompt, the nearest first. outside: not of its family."""
 
     siblings: tuple[Situation, ...]
     near: tuple[Situation, ...]
@@ -101,7 +109,8 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, who
         for place, one in enumerate(others, len(siblings))
         if one not in kind and (place < NEXT or alike[one] >= NEAR * top)
     ]
-    outside = [one for one in order if one not in kind and (kind or alike[one] < CLOSE * top)]
+    family = set(_of(_families(kind)))
+    outside = [one for one in order if one not in family and (kind or alike[one] < CLOSE * top)]
     return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
 
 
@@ -113,13 +122,10 @@ def _leading(
     top = max(nearness.values())
     leading = [kind for kind, near in nearness.items() if near >= CLEAR * top > 0.0]
     families = {kind.family for kind in leading}
-    among = [kind for kind in KINDS if kind.family in families] if whole else leading
-    found = tuple(one for kind in among for one in kind.requests)
+    found = _of(families) if whole else tuple(one for kind in leading for one in kind.requests)
     if len(families) == 1 and max(to_prompt[one] for one in found) >= ENOUGH:
         return found
-    nearest, second = sorted(SITUATIONS, key=lambda one: -alike[one])[:2]
-    alone = to_prompt[nearest] >= ENOUGH and alike[second] < CLOSE * alike[nearest]
-    return (nearest,) if alone else ()
+    return ()
 
 
 def _nearness(kind: Kind, alike: Mapping[Situation, float]) -> float:
@@ -128,7 +134,7 @@ def _nearness(kind: Kind, alike: Mapping[Situation, float]) -> float:
 
 def parts(settings: SdpoSettings) -> int:
     """How many parts there are at most to what is beside a demonstration."""
-    return PORTIONS + settings.siblings + HELD
+    return PORTIONS + settings.siblings + FEW + HELD
 
 
 def siblings(
@@ -146,9 +152,12 @@ def siblings(
     most, asked = settings.siblings, tools_in_question(turn, correction)
     among = (*SITUATIONS, *PROBES)
     prompts = [policy.render(messages(turn, one), turn.tools) for one in among]
-    likeness, to_prompt = _likeness(row, correction, turn, prompts, policy, told)
-    probed = _probes_near(likeness)
+    again = reworded(turn.messages, correction.feedback, FEW)
+    wordings = [row.prompt_ids, *(policy.render(variant, turn.tools) for variant in again)]
+    likeness, to_prompt = _likeness(wordings, correction, turn, prompts, policy, told)
     found = ranked(likeness[: len(SITUATIONS)], to_prompt[: len(SITUATIONS)], most, whole=len(asked) > 1)
+    kin = probes_of(_families((*found.siblings, *found.near)))
+    probed = dict.fromkeys((*_probes_near(likeness), *kin))
     if folder := _folder(correction, turn):
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
@@ -156,20 +165,24 @@ def siblings(
     name = called(row.completion_ids, turn, policy)
     tokens = len(row.completion_ids) if len(asked) == 1 else NAMED
     corrected = _corrected(row.completion_ids, turn.completion_ids)
-    rows: list[Example] = []
-    passed: list[Situation] = []
-    for number, one in enumerate(found.siblings):
+
+    def learned(conversation: tuple[Message, ...], number: int) -> Example | None:
+        """The row of a request; None: the teacher does not do there what was corrected."""
         told(PORTIONS + number)
-        example = _sibling(row, one, correction, turn, policy, tokens)
+        example = _sibling(row, conversation, correction, turn, policy, tokens)
         same_tool = called(example.completion_ids, turn, policy) == name
-        if same_tool and (len(asked) > 1 or _says(example.completion_ids, corrected)):
-            rows.append(example)
-        else:
-            passed.append(one)
+        heeds = same_tool and (len(asked) > 1 or _says(example.completion_ids, corrected))
+        return example if heeds else None
+
+    shown = [(one, learned(messages(turn, one), number)) for number, one in enumerate(found.siblings)]
+    passed = [one for one, example in shown if example is None]
+    rows = [example for _, example in shown if example is not None]
+    again = again[: max(0, min(most, FEW) - len(rows))]
+    rows += filter(None, (learned(variant, most + number) for number, variant in enumerate(again)))
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     if len(asked) == 1:
         rows += held(
-            row, asked[0], turn, found.outside, policy, settings, lambda n: told(PORTIONS + most + n)
+            row, asked[0], turn, found.outside, policy, settings, lambda n: told(PORTIONS + most + FEW + n)
         )
     rows += [_idle("near", row, one, turn, policy) for one in (*passed, *found.near)]
     return rows + [_idle("beside", row, one, turn, policy) for one in (*found.beside, *probed)]
@@ -188,28 +201,37 @@ def _says(call: Sequence[int], tokens: Sequence[int]) -> bool:
 
 
 def _likeness(
-    row: Example,
+    wordings: Sequence[tuple[int, ...]],
     correction: CorrectionGiven,
     turn: SampledTurn,
     prompts: Sequence[tuple[int, ...]],
     policy: Policy,
     told: Callable[[int], None],
 ) -> tuple[list[float], list[float]]:
-    """The likeness of all of `prompts`, and that to the corrected prompt alone.
+    """The likeness of all of `prompts`, and that to the corrected prompt's `wordings` alone.
 
     They are read in portions: the first time that takes a while.
     """
     discerning = cast(Discerning, policy)
     for portion in range(PORTIONS):
         told(portion)
-        discerning.nearness(row.prompt_ids, prompts[portion::PORTIONS])
-    to_prompt = discerning.nearness(row.prompt_ids, prompts)
+        discerning.nearness(wordings, prompts[portion::PORTIONS])
+    to_prompt = discerning.nearness(wordings, prompts)
     if not (words := correction.feedback.strip()):
         return to_prompt, to_prompt
     said = policy.render(messages(turn, Situation(words)), turn.tools)
-    to_words = discerning.nearness(said, prompts)
+    to_words = discerning.nearness([said], prompts)
     both = [(one + WORDS * other) / (1.0 + WORDS) for one, other in zip(to_prompt, to_words, strict=True)]
     return both, to_prompt
+
+
+def _families(about: Iterable[Situation]) -> set[str]:
+    wanted = set(about)
+    return {kind.family for kind in KINDS if not wanted.isdisjoint(kind.requests)}
+
+
+def _of(families: Collection[str]) -> tuple[Situation, ...]:
+    return tuple(one for kind in KINDS if kind.family in families for one in kind.requests)
 
 
 def _probes_near(likeness: Sequence[float]) -> list[Situation]:
@@ -228,10 +250,14 @@ def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
 
 
 def _sibling(
-    row: Example, one: Situation, correction: CorrectionGiven, turn: SampledTurn, policy: Policy, tokens: int
+    row: Example,
+    asked: tuple[Message, ...],
+    correction: CorrectionGiven,
+    turn: SampledTurn,
+    policy: Policy,
+    tokens: int,
 ) -> Example:
-    """The row of a situation on which the teacher is shown the correction, of at most so many tokens."""
-    asked = messages(turn, one)
+    """The row of a request on which the teacher is shown the correction, of at most so many tokens."""
     ids, told, neutral = (
         policy.render((*asked, *said), turn.tools)
         for said in (

@@ -336,37 +336,6 @@ KINDS = (
 
 SITUATIONS = tuple(one for kind in KINDS for one in kind.requests)
 
-PROBES = tuple(
-    Situation(text)
-    for text in (
-        "Read the file main.c.",
-        "What does pyproject.toml say?",
-        "Create an empty file notes.txt.",
-        "Write a Python program that prints the numbers from 1 to 10.",
-        "Add a new file with a list of colours.",
-        "Find the word error in the logs.",
-        "Look for the text TODO in every file.",
-        "Run the command `hostname` in bash.",
-        "Use bash to list the open ports.",
-        "How is it going?",
-        "What is seven minus three?",
-        "Good bye.",
-        "Display the file Dockerfile.",
-        "Print the first lines of data.csv.",
-        "Save the word ok in status.txt.",
-        "Write a JavaScript function that adds two numbers into add.js.",
-        "Put an empty list into the new file items.json.",
-        "In config.yml, replace localhost by example.com.",
-        "Does the word secret occur in the code?",
-        "Use bash to show the environment.",
-        "Run `pwd` in the shell.",
-        "Nice work!",
-        "How many days does a week have?",
-        "Tell me your name.",
-    )
-)
-"""Only looked at: nothing is learned on them, and no anchor holds them."""
-
 
 def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
     """Those of `among` that are for a tool; all of them where nothing is known of it."""

@@ -9,7 +9,8 @@ from continualcode.core.errors import ConfigError, UsageError
 from continualcode.core.evaluation.cases import Cases, PastCall, load_cases
 from continualcode.core.operator import Predicate
 from continualcode.core.workspace import Workspace
-from continualcode.plugins.trainers.situations import PROBES, SITUATIONS
+from continualcode.plugins.trainers.probes import PROBES
+from continualcode.plugins.trainers.situations import SITUATIONS
 
 UPTAKE = Path(__file__).parents[2] / "benchmarks" / "uptake"
 

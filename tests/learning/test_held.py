@@ -29,7 +29,7 @@ WRITE = Call(tool="write", arguments={"path": "a.py", "content": "x"})
 class Discerning(ScriptedPolicy):
     """Finds all of the first kind alike, and nothing else."""
 
-    def nearness(self, prompt: object, others: list[object]) -> list[float]:
+    def nearness(self, wordings: object, others: list[object]) -> list[float]:
         """1 for the first ones, then 0."""
         return [float(number < len(KINDS[0])) for number in range(len(others))]
 

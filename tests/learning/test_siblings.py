@@ -16,9 +16,10 @@ from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
 from continualcode.plugins.trainers.anchors import ANCHORS, weighed
+from continualcode.plugins.trainers.probes import PROBES, probes_of
 from continualcode.plugins.trainers.sdpo import Sdpo
-from continualcode.plugins.trainers.siblings import Ranked, about, ranked
-from continualcode.plugins.trainers.situations import KINDS, PROBES, SITUATIONS
+from continualcode.plugins.trainers.siblings import FEW, Ranked, about, ranked
+from continualcode.plugins.trainers.situations import KINDS, SITUATIONS
 
 SEARCH, LIST, PACKAGES = (
     next(number for number, kind in enumerate(KINDS) if kind.family == family)
@@ -32,9 +33,9 @@ WRITE = Call(tool="write", arguments={"path": "generated/a.py", "content": "x"})
 class Discerning(ScriptedPolicy):
     """Finds those situations alike whose prompts are as long as each other's; the nearest first."""
 
-    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+    def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
         """Falls with the difference in length."""
-        return [1.0 / (1.0 + abs(len(prompt) - len(other))) for other in others]
+        return [1.0 / (1.0 + abs(len(wordings[0]) - len(other))) for other in others]
 
 
 def taught(folder: Path, *words: str) -> Session:
@@ -88,15 +89,12 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     assert found.beside[0] == SITUATIONS[alone]
 
 
-def test_where_one_tool_is_in_question_a_prompt_of_no_kind_has_the_one_situation_that_is_near() -> None:
-    """As "Use bash to format main.py." has "Use bash to format the code."."""
-    alike = [0.5 if kind in (KINDS[SEARCH], KINDS[LIST]) else 0.0 for kind in KINDS for _ in kind.requests]
-    alone = SITUATIONS.index(KINDS[PACKAGES].requests[1])
-    alike[alone] = 0.64
-    found = ranks(alike, whole=False)
-    assert found.siblings == (SITUATIONS[alone],) and found.near == ()
-    alike[alone] = 0.58
-    assert ranks(alike, whole=False).siblings == (), "others are as near"
+def test_where_kinds_of_two_families_are_as_near_a_prompt_is_of_none() -> None:
+    """As "Print the file main.c in the terminal." is as near to the shell as to a search."""
+    both = [a + b for a, b in zip(likeness(SEARCH, 0.6, 0.6), likeness(LIST, 0.53, 0.53), strict=True)]
+    assert ranks(both).siblings == ()
+    apart = [a + b for a, b in zip(likeness(SEARCH, 0.6, 0.6), likeness(LIST, 0.49, 0.49), strict=True)]
+    assert ranks(apart).siblings == KINDS[SEARCH].requests[:2]
 
 
 def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_about() -> None:
@@ -104,7 +102,7 @@ def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_abo
     alike = [0.1] * len(SITUATIONS)
     near = [SITUATIONS.index(KINDS[kind].requests[0]) for kind in (SEARCH, LIST, PACKAGES)]
     for place, one in enumerate(near):
-        alike[one] = (0.66, 0.62, 0.5)[place]
+        alike[one] = (0.34, 0.30, 0.2)[place]
     found = ranks(alike, whole=False)
     assert found.siblings == ()
     assert set(SITUATIONS) - set(found.outside) == {SITUATIONS[one] for one in near[:2]}
@@ -123,7 +121,7 @@ def test_nothing_is_like_a_prompt_that_has_nothing_in_common_with_any() -> None:
 def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> None:
     """Else "don't use rm" is taught on commits, as requests to delete are nowhere among the situations."""
     alike = [0.0] * len(SITUATIONS)
-    for kind, likeness in ((0, 0.6), (1, 0.57)):
+    for kind, likeness in ((0, 0.6), (1, 0.53)):
         for one in KINDS[kind].requests:
             alike[SITUATIONS.index(one)] = likeness
     found = ranks(alike, whole=False)
@@ -149,11 +147,19 @@ def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> N
     assert others and {*found.siblings, *found.near} == family
 
 
+def test_how_a_tool_is_called_is_held_outside_the_family_only() -> None:
+    """ "New code goes into src/", said of a Python file, is about JavaScript as well."""
+    python = next(k for k, kind in enumerate(KINDS) if kind.family == "new code")
+    family = {one for kind in KINDS if kind.family == "new code" for one in kind.requests}
+    found = ranks(likeness(python, 0.7, 0.7, others=0.2), whole=False)
+    assert set(found.outside) == set(SITUATIONS) - family
+
+
 def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
     """ "Never deploy" is nearest to things to run, and about none of them."""
-    alike = likeness(3, 0.58, 0.55)
+    alike = likeness(3, 0.34, 0.30)
     assert ranks(alike).siblings == ()
-    assert ranked(alike, likeness(3, 0.62, 0.55), 8, whole=True).siblings == KINDS[3].requests[:2]
+    assert ranked(alike, likeness(3, 0.36, 0.30), 8, whole=True).siblings == KINDS[3].requests[:2]
 
 
 def test_kinds_of_one_family_are_for_the_same_tools() -> None:
@@ -212,12 +218,64 @@ def test_a_sibling_on_which_the_teacher_does_not_do_what_was_asked_for_is_not_le
     assert any(row.part == "near" for row in found)
 
 
+class Unlike(ScriptedPolicy):
+    """Finds no two prompts alike."""
+
+    def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
+        """0."""
+        return [0.0] * len(others)
+
+
+def asked(row: Example) -> str:
+    """The last thing that the user says in a row's prompt."""
+    return bytes(row.prompt_ids).decode().rsplit("user: ", 1)[1].partition("\n")[0]
+
+
+def test_where_nothing_is_alike_a_correction_is_learned_on_its_prompt_in_other_words(tmp_path: Path) -> None:
+    ui = ScriptedUI(["change generated/a.py"], [Answer(verdict="deny", reason="Use bash.")])
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    session = open_scripted(tmp_path / "w", ui=ui, policy=Unlike([WRITE]), config=config)
+    engine.run(session)
+    siblings = [row for row in rows(session, 0) if row.part == "sibling"]
+    assert [asked(row) for row in siblings][:2] == [
+        "Please change generated/orders.py.",
+        "Hi! Change generated/parser.py.",
+    ]
+    assert len(siblings) == FEW and sum(row.weight for row in siblings) == pytest.approx(1.0)
+
+
+def test_its_own_words_only_make_up_for_siblings_that_there_are_not(tmp_path: Path) -> None:
+    found = rows(taught(tmp_path / "w", "Use bash."), 0)
+    texts = {one.text for one in SITUATIONS}
+    known = [asked(row) in texts for row in found if row.part == "sibling"]
+    assert len(known) == FEW and known[0] and known == sorted(known, reverse=True)
+
+
+def test_probes_of_the_family_that_a_correction_is_about_do_not_count(tmp_path: Path) -> None:
+    """ "Answer it, with reply" is meant to change what is done about "What is seven minus three?" too."""
+    ui = ScriptedUI(["which searches are there?"], [Answer(verdict="deny", reason="Use grep to search.")])
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    session = open_scripted(tmp_path / "w", ui=ui, policy=OfOneKind([WRITE]), config=config)
+    engine.run(session)
+    counted = {asked(row) for row in rows(session, 0) if row.part == "probe" and row.weight}
+    assert counted == {one.text for one in PROBES} - {one.text for one in probes_of(["search"])}
+
+
+class OfOneKind(ScriptedPolicy):
+    """Finds what is for a search alike, and nothing else."""
+
+    def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
+        """1 for the situations of that kind, else 0."""
+        found = [float(one in KINDS[SEARCH].requests) for one in (*SITUATIONS, *PROBES)]
+        return found if len(others) == len(found) else [0.0] * len(others)
+
+
 class ByWords(ScriptedPolicy):
     """Finds alike what has a word of the last thing said in it, other than very short ones."""
 
-    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+    def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
         """1 where there is one, else 0."""
-        said = bytes(prompt).decode().rsplit("user: ", 1)[1].removesuffix("\nassistant: ")
+        said = bytes(wordings[0]).decode().rsplit("user: ", 1)[1].removesuffix("\nassistant: ")
         words = {word.strip(".,").lower() for word in said.split() if len(word) > 4}
         return [float(any(word in bytes(other).decode().lower() for word in words)) for other in others]
 

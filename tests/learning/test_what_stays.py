@@ -17,7 +17,8 @@ from continualcode.core.review import Answer
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
-from continualcode.plugins.trainers.anchors import ANCHORS, PROBES
+from continualcode.plugins.trainers.anchors import ANCHORS
+from continualcode.plugins.trainers.probes import PROBES
 from continualcode.plugins.trainers.rehearsal import rehearsed
 from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.settings import SdpoSettings

@@ -157,7 +157,7 @@ def test_it_says_what_a_cpu_says(make_policy: MakePolicy, tools: Tools, dtype: s
     tools_there, tools_here = (p.tool_probabilities(ids, grammar, tools) for p in (cpu, gpu))
     assert tools_here == pytest.approx(tools_there, abs=CLOSE[dtype])
     others = [prompt(cpu, tools, words) for words in ("Run the tests.", "Read the file.", "Fix that.")]
-    near, far = cpu.nearness(ids, others), gpu.nearness(ids, others)
+    near, far = cpu.nearness([ids], others), gpu.nearness([ids], others)
     assert far == pytest.approx(near, abs=0.05)
 
 

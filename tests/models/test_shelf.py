@@ -34,8 +34,8 @@ class Reader:
     def compared(self, prompts: list[tuple[int, ...]]) -> tuple[list[float], int]:
         """The likeness of a prompt and others, asked for twice, and how many tokens that took."""
         before = self.prefix.computed
-        self.likeness.nearness(prompts[0], prompts[1:])
-        found = self.likeness.nearness(prompts[0], prompts[1:])
+        self.likeness.nearness(prompts[:1], prompts[1:])
+        found = self.likeness.nearness(prompts[:1], prompts[1:])
         return found, self.prefix.computed - before
 
     def called(self, ids: tuple[int, ...], grammar: str | None = None, most: int = 8) -> Sample:

@@ -17,7 +17,8 @@ from continualcode.core.replay import plan_of
 from continualcode.core.retraining import Changes, Retrained, retrained
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import merge
-from continualcode.plugins.trainers.anchors import ANCHORS, PROBES
+from continualcode.plugins.trainers.anchors import ANCHORS
+from continualcode.plugins.trainers.probes import PROBES
 
 Record = Callable[..., Path]
 TrainerOf = Callable[[str, Any], Trainer]

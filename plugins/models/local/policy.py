@@ -203,9 +203,9 @@ class LocalPolicy:
             return self._usual.call(teacher_ids, grammar, most, drawn)
         return drawn()
 
-    def nearness(self, prompt: Sequence[int], others: Sequence[Sequence[int]]) -> list[float]:
+    def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
         """How alike the base model finds prompts; see `alike`."""
-        return self._likeness.nearness(prompt, others)
+        return self._likeness.nearness(wordings, others)
 
     # -- Learning ------------------------------------------------------------------------------------
 
