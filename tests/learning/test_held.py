@@ -18,8 +18,9 @@ from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
 from continualcode.plugins.models.local.learner import Learner
 from continualcode.plugins.trainers.held import HELD
+from continualcode.plugins.trainers.ranking import PORTIONS
 from continualcode.plugins.trainers.rehearsal import rehearsed
-from continualcode.plugins.trainers.siblings import PORTIONS, about
+from continualcode.plugins.trainers.siblings import about
 from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, taking
 
 Build = Callable[..., Example]

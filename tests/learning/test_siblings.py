@@ -17,8 +17,9 @@ from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
 from continualcode.plugins.trainers.anchors import ANCHORS, weighed
 from continualcode.plugins.trainers.probes import PROBES, probes_of
+from continualcode.plugins.trainers.ranking import Ranked, ranked
 from continualcode.plugins.trainers.sdpo import Sdpo
-from continualcode.plugins.trainers.siblings import FEW, Ranked, about, ranked
+from continualcode.plugins.trainers.siblings import FEW, about
 from continualcode.plugins.trainers.situations import KINDS, SITUATIONS
 
 SEARCH, LIST, PACKAGES = (
