@@ -24,12 +24,9 @@ from continualcode.core.optional import Discerning
 from continualcode.plugins.trainers.probes import PROBES, probes_of
 from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, Kind, Situation
 
-LEAST = 0.2
-"""Likeness, as a share of its nearest one's, from which on a situation of the kind is a sibling."""
-
 CLOSE = 0.6
-"""The same of all situations where a prompt is of no kind: how a tool is called is held on none that is so
-close, as it may be what the correction is about."""
+"""The share of the nearest one's likeness from which on, where a prompt is of no kind, how a tool is called
+is not held on a situation, as that may be what the correction is about."""
 
 NEXT, NEAR = 14, 0.45
 """So many situations are siblings or by them, and all that have this share of the greatest likeness."""
@@ -68,8 +65,7 @@ def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, who
     alike = dict(zip(SITUATIONS, likeness, strict=True))
     order = sorted(SITUATIONS, key=lambda one: -alike[one])
     kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)), whole)
-    least = LEAST * max((alike[one] for one in kind), default=0.0)
-    siblings = [one for one in order if one in kind and alike[one] >= least][:most]
+    siblings = [one for one in order if one in kind][:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
     near = [one for one in others if one in kind]

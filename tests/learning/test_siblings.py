@@ -73,9 +73,9 @@ def ranks(likeness: Sequence[float], most: int = 20, whole: bool = True) -> Rank
 
 
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
-    found = ranks(likeness(SEARCH, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05))
+    found = ranks(likeness(SEARCH, 0.3, 0.8, 0.7, 0.2, 0.1, others=0.05), most=4)
     first = KINDS[SEARCH].requests
-    assert found.siblings == (first[1], first[2], first[0], first[3])
+    assert found.siblings == (first[1], first[2], first[0], first[3]), "the nearest first"
     assert found.near == first[4:]
     assert len(found.siblings) + len(found.near) + len(found.beside) >= 14
     assert not set(first) & set(found.beside)
@@ -86,7 +86,7 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     alone = SITUATIONS.index(KINDS[SEARCH].requests[0])
     alike[alone] = 0.8
     found = ranks(alike)
-    assert found.siblings == KINDS[LIST].requests[:2]
+    assert found.siblings[:2] == KINDS[LIST].requests[:2]
     assert found.beside[0] == SITUATIONS[alone]
 
 
@@ -95,7 +95,7 @@ def test_where_kinds_of_two_families_are_as_near_a_prompt_is_of_none() -> None:
     both = [a + b for a, b in zip(likeness(SEARCH, 0.6, 0.6), likeness(LIST, 0.53, 0.53), strict=True)]
     assert ranks(both).siblings == ()
     apart = [a + b for a, b in zip(likeness(SEARCH, 0.6, 0.6), likeness(LIST, 0.49, 0.49), strict=True)]
-    assert ranks(apart).siblings == KINDS[SEARCH].requests[:2]
+    assert ranks(apart).siblings == KINDS[SEARCH].requests
 
 
 def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_about() -> None:
@@ -134,10 +134,10 @@ def test_where_those_are_of_one_family_it_is_about_both() -> None:
     """ "Every new source file starts with …" is about Python and about JavaScript."""
     python, javascript = [k for k, kind in enumerate(KINDS) if kind.family == "new code"][:2]
     both = [a + b for a, b in zip(likeness(python, 0.7, 0.7), likeness(javascript, 0.68, 0.66), strict=True)]
-    wanted = {*KINDS[python].requests[:2], *KINDS[javascript].requests[:2]}
-    assert set(ranks(both, whole=False).siblings) == wanted
+    nearest = {*KINDS[python].requests[:2], *KINDS[javascript].requests[:2]}
+    assert set(ranks(both, most=4, whole=False).siblings) == nearest
     alone = likeness(python, 0.7, 0.7)
-    assert set(ranks(alone, whole=False).near) == set(KINDS[python].requests[2:])
+    assert set(ranks(alone, whole=False).siblings) == set(KINDS[python].requests)
 
 
 def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> None:
@@ -160,7 +160,7 @@ def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
     """ "Never deploy" is nearest to things to run, and about none of them."""
     alike = likeness(3, 0.34, 0.30)
     assert ranks(alike).siblings == ()
-    assert ranked(alike, likeness(3, 0.36, 0.30), 8, whole=True).siblings == KINDS[3].requests[:2]
+    assert ranked(alike, likeness(3, 0.36, 0.30), 2, whole=True).siblings == KINDS[3].requests[:2]
 
 
 def test_kinds_of_one_family_are_for_the_same_tools() -> None:
@@ -245,11 +245,11 @@ def test_where_nothing_is_alike_a_correction_is_learned_on_its_prompt_in_other_w
     assert len(siblings) == FEW and sum(row.weight for row in siblings) == pytest.approx(1.0)
 
 
-def test_its_own_words_only_make_up_for_siblings_that_there_are_not(tmp_path: Path) -> None:
+def test_with_siblings_enough_it_is_not_said_again(tmp_path: Path) -> None:
     found = rows(taught(tmp_path / "w", "Use bash."), 0)
     texts = {one.text for one in SITUATIONS}
-    known = [asked(row) in texts for row in found if row.part == "sibling"]
-    assert len(known) == FEW and known[0] and known == sorted(known, reverse=True)
+    siblings = [asked(row) for row in found if row.part == "sibling"]
+    assert len(siblings) >= FEW and texts.issuperset(siblings)
 
 
 def test_probes_of_the_family_that_a_correction_is_about_do_not_count(tmp_path: Path) -> None:
