@@ -174,7 +174,7 @@ def _found(
     probes = probes_near(alike, found)
     if folder := _folder(lesson.correction, turn):
         near = (*found.siblings, *found.near)
-        moved = (_moved(one, folder) for one in (*near, *found.beside) if _file(one))
+        moved = (_moved(one, folder) for one in (*near, *found.beside) if file_of(one))
         found = Ranked(tuple(moved)[:most], near, found.beside, found.outside)
     return found, probes
 
@@ -199,12 +199,16 @@ def _folder(correction: CorrectionGiven, turn: SampledTurn) -> str:
 
 
 def _moved(one: Situation, folder: str) -> Situation:
-    file = _file(one)
+    file = file_of(one)
     path = folder + file.rpartition("/")[2]
     return Situation(one.text.replace(file, path), path if one.path else "", one.content)
 
 
-def _file(one: Situation) -> str:
-    """The file that a situation is about; empty: none."""
-    named = re.search(r"[\w/-]*\w\.\w+", one.text)
+def file_of(one: Situation) -> str:
+    """The file that a situation is about; empty: none. That of an address is elsewhere.
+
+    >>> file_of(Situation("Show me a/b.py.")), file_of(Situation("Fetch https://example.com/a.csv."))
+    ('a/b.py', '')
+    """
+    named = re.search(r"[\w/-]*\w\.\w+", one.text) if "://" not in one.text else None
     return one.path or (named[0] if named else "")
