@@ -107,7 +107,7 @@ _ARGUMENTS = re.compile(r'"arguments"\s*:\s*')
 
 
 def half_said(text: str) -> tuple[str, str]:
-    r"""The tool that a completion in progress calls, "" where there is none yet, and what to show of the rest.
+    r"""The tool that a completion in progress calls, "" where there is none, and what to show of the rest.
 
     Only for the eye: what counts is the whole completion, read by the model's own family.
 
