@@ -63,6 +63,7 @@ LONGEST = 1000
 def reworded(messages: Sequence[Message], correction: str, most: int) -> list[tuple[Message, ...]]:
     """At most `most` variants of a conversation's last request, with the system message and what came after.
 
+    None of a request of several lines, as that brings more than it asks for: a file, an error, instructions.
     Files that the correction names stay, as it may be about them; those of a web address do too.
 
     >>> asked = [Message(role="user", text="Use bash to run main.py.")]
@@ -72,10 +73,10 @@ def reworded(messages: Sequence[Message], correction: str, most: int) -> list[tu
     'Tell me: what is in a/b.toml?'
     """
     asked = max((n for n, message in enumerate(messages) if message.role == "user"), default=None)
-    if asked is None or sum(len(_said(message)) for message in messages[asked:]) > LONGEST:
+    text = messages[asked].text.strip() if asked is not None else ""
+    if asked is None or "\n" in text or sum(len(_said(one)) for one in messages[asked:]) > LONGEST:
         return []
     system = [message for message in messages[:1] if message.role == "system"]
-    text = messages[asked].text.strip()
     files = dict.fromkeys(found[0] for found in FILE.finditer(_without_addresses(text)))
     named = [file for file in files if file not in correction]
     found: list[tuple[Message, ...]] = []

@@ -80,6 +80,7 @@ def test_a_file_is_called_the_same_in_what_came_after() -> None:
     assert found[3].text == "orders.py (1 lines):\n   1| data.py"
 
 
-def test_a_long_conversation_is_not_said_again() -> None:
+def test_a_long_conversation_or_request_is_not_said_again() -> None:
+    assert said("Fix this:\nTypeError: int") == []
     assert said("x" * (LONGEST + 1)) == []
     assert reworded([SYSTEM], "No.", 6) == []
