@@ -97,7 +97,7 @@ def _nearness(kind: Kind, alike: Mapping[Situation, float]) -> float:
     return fmean(sorted((alike[one] for one in kind.requests), reverse=True)[:NEAREST])
 
 
-def likeness(
+def compared(
     policy: Discerning,
     prompts: Sequence[tuple[int, ...]],
     wordings: Sequence[tuple[int, ...]],

@@ -96,18 +96,18 @@ def _ways(text: str) -> list[str]:
     kind = "question" if text.endswith("?") else "request"
     if by_shell := BY_SHELL.fullmatch(bare):
         kind, bare = "shell", by_shell["after"] or by_shell["before"]
-    word = re.match(r"[A-Z][a-z]*(?=\s)", bare)
-    small = bare[:1].lower() + bare[1:] if word else bare  # not what may be a name
-    return [frame.format(asked=small, Asked=bare[:1].upper() + bare[1:]) for frame in FRAMES[kind]]
+    first = bare.split(maxsplit=1)[0] if bare else ""
+    # Not what may be a name: README, test_calc.py, I.
+    small = bare[:1].lower() + bare[1:] if re.fullmatch("[A-Z][a-z]+", first) else bare
+    large = bare[:1].upper() + bare[1:] if first.isalpha() else bare
+    return [frame.format(asked=small, Asked=large) for frame in FRAMES[kind]]
 
 
 def _renamed(message: Message, names: dict[str, str]) -> Message:
     """The message with other names of files, in its call as well."""
 
     def renamed(said: str) -> str:
-        for old, new in names.items():
-            said = re.sub(rf"(?<![\w-]){re.escape(old)}(?![\w-])", new, said)
-        return said
+        return FILE.sub(lambda file: names.get(file[0], file[0]), said)
 
     call = message.call
     if call is not None:

@@ -18,7 +18,8 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     most that a demonstration has; where it parts from what was rejected later than that, the most after that.
     anchors: the weight of what must stay, all of it together, where a correction weighs 1; 0: none.
     rehearsal: the share of earlier corrections that take part in an update; of many fewer (`rehearsal.MOST`).
-    siblings: on how many other situations, alike to the model, a correction is learned as well; 0: none.
+    siblings: on how many other requests a correction is learned as well: situations that the model finds
+    alike, and where those are few the prompt in other words; 0: none.
     in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
     falls over `max_steps`.
     guidance: how strongly the teacher is guided (see `Example`); 1: not at all.

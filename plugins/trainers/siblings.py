@@ -33,7 +33,7 @@ from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, tools_in_question
 from continualcode.plugins.trainers.probes import PROBES
-from continualcode.plugins.trainers.ranking import PORTIONS, Ranked, likeness, probes_near, ranked
+from continualcode.plugins.trainers.ranking import PORTIONS, Ranked, compared, probes_near, ranked
 from continualcode.plugins.trainers.rewording import reworded
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import SITUATIONS, Situation, messages
@@ -162,7 +162,7 @@ def _found(
 ) -> tuple[Ranked, list[Situation]]:
     """The situations ranked, and the probes that the correction is or may be about."""
     turn, words = lesson.turn, lesson.correction.feedback.strip()
-    alike, to_prompt = likeness(
+    alike, to_prompt = compared(
         cast(Discerning, lesson.policy),
         [lesson.render(*messages(turn, one)) for one in (*SITUATIONS, *PROBES)],
         [lesson.row.prompt_ids, *(lesson.render(*variant) for variant in variants)],

@@ -61,7 +61,12 @@ def test_what_is_no_name_of_a_file_or_in_the_correction_stays(name: str) -> None
 
 
 def test_the_first_word_keeps_its_case_where_it_may_be_a_name() -> None:
-    assert said("README.md is old.", "Leave README.md.", most=1) == ["Please README.md is old."]
+    for name in ("README.md", "test_a.py", "I"):
+        assert all(name in one for one in said(f"{name} fails here.", "Leave README.md and test_a.py."))
+
+
+def test_a_new_name_that_another_file_has_is_not_renamed_again() -> None:
+    assert said("Merge main.py and orders.py.", most=1) == ["Please merge orders.py and parser.py."]
 
 
 def test_a_file_is_called_the_same_in_what_came_after() -> None:

@@ -20,7 +20,10 @@ from continualcode.plugins.models.local.shelf import Shelf
 
 
 class Whitened:
-    """Coordinates in which `states` [3, n, width] have mean 0 and about the same spread."""
+    """Coordinates in which `states` [3, n, width] have mean 0 and about the same spread.
+
+    By what they span, as there are fewer of them than dimensions; `whitening` has more inputs than those.
+    """
 
     def __init__(self, states: Tensor) -> None:
         self._centre = states.mean(1, keepdim=True)

@@ -159,15 +159,21 @@ class Laid:
     sees: Tensor
     below: Tensor | None
 
-    def logits(self, forward: Forward, rows: Sequence[int], device: torch.device) -> Tensor:
-        """Next-token logits [M, V] after what is wanted of `rows`, one row after the other."""
+    def logits(
+        self, forward: Forward, rows: Sequence[int], device: torch.device, *, asked: bool = True
+    ) -> Tensor:
+        """Next-token logits [M, V] after what is wanted of `rows`, one row after the other.
+
+        Not `asked`: none, as the pass is for who watches the layers; the output layer costs the most.
+        """
         packed, read = self.packed, self.packed.read
         nodes = sorted({node for row in rows for node in self.paths[row]})
         new = torch.tensor(nodes, dtype=torch.long) - read
         sees = self.sees[new]
         old = sees[:, :read].any(0).nonzero()[:, 0]
         places = {node: place for place, node in enumerate(nodes)}
-        keep = torch.tensor([places[node] for row in rows for node in self.wanted[row]], dtype=torch.long)
+        wanted = [places[node] for row in rows for node in self.wanted[row]] if asked else []
+        keep = torch.tensor(wanted, dtype=torch.long)
         return forward(
             torch.tensor([packed.tokens[node] for node in nodes], device=device),
             torch.tensor([packed.depths[node] for node in nodes], device=device),

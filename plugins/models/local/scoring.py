@@ -15,8 +15,7 @@ from continualcode.core.data import Example, Objective
 from continualcode.plugins.models.figures import STAYING, used
 from continualcode.plugins.models.local.adapter import Adapter
 from continualcode.plugins.models.local.masking import Constraint, Masks
-from continualcode.plugins.models.local.network import Memory
-from continualcode.plugins.models.local.packing import Forward, Laid, Packed, Reading
+from continualcode.plugins.models.local.packing import Laid, Packed, Reading
 from continualcode.plugins.models.local.prefix import Prefix
 from continualcode.plugins.models.local.rows import Row, blaming, certain, prompts, scored
 from continualcode.plugins.models.local.standing import STANDING, Standing
@@ -58,7 +57,7 @@ class Scorer:
         """Next-token logits [F, V] at the free positions of each row, after its prompt; None: it has none."""
         found: list[Tensor | None] = [None] * len(rows)
         for taking in _by_trie(rows):
-            logits = self._passed([rows[n] for n in taking], self._adapter.forward)
+            logits = self._passed([rows[n] for n in taking])
             each = torch.split(logits, [len(rows[n].free) for n in taking])
             for n, of_row in zip(taking, each, strict=True):
                 found[n] = of_row
@@ -67,24 +66,13 @@ class Scorer:
     def read(self, rows: Sequence[Row]) -> None:
         """Send the rows through the model, for who watches it: up to the output layer."""
         for taking in _by_trie(rows):
-            self._passed([rows[n] for n in taking], self._unasked)
+            self._passed([rows[n] for n in taking], asked=False)
 
-    def _passed(self, rows: Sequence[Row], forward: Forward) -> Tensor:
+    def _passed(self, rows: Sequence[Row], *, asked: bool = True) -> Tensor:
         """One pass over rows that lie together."""
+        numbers = [row.number for row in rows]
         with blaming([row.example for row in rows]):
-            return rows[0].laid.logits(forward, [row.number for row in rows], self._device)
-
-    def _unasked(
-        self,
-        ids: Tensor,
-        places: Tensor,
-        memory: Memory,
-        mask: Tensor | None,
-        keep: Tensor,
-        below: Tensor | None = None,
-    ) -> Tensor:
-        """The adapter's forward pass, asked for no logits."""
-        return self._adapter.forward(ids, places, memory, mask, keep[:0], below)
+            return rows[0].laid.logits(self._adapter.forward, numbers, self._device, asked=asked)
 
     def _together(self, examples: Sequence[Example], objective: Objective) -> list[Row]:
         if not examples:
