@@ -130,6 +130,19 @@ def test_so_it_has_the_other_ways(
     assert learned(one, examples, OBJECTIVES[0]) == learned(other, examples, OBJECTIVES[0])
 
 
+def test_captured_steps_have_the_gradients_of_others(
+    make_policy: MakePolicy, tools: Tools, examples: list[Example]
+) -> None:
+    """One row that is learned and one that stays: passes of one shape."""
+    few = [examples[0], msgspec.structs.replace(examples[0], part="anchor", correction="")]
+    norms: list[float] = []
+    for graphs in (True, False):
+        policy = make_policy(device=GPU, dtype="float32", graphs=graphs)
+        batch = policy.prepare(few, OBJECTIVES[1], Optimiser(lr=1e-3, whiten=1.0))
+        norms.append(policy.step(batch, stop_below=0.0).grad_norm)
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
+
+
 def test_another_process_has_the_same_digest_too(
     make_policy: MakePolicy, examples: list[Example], tiny_model_folder: Path, model_cache: Path
 ) -> None:

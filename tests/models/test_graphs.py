@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from continualcode.plugins.models.local.adapter import Adapter
-from continualcode.plugins.models.local.packing import Packed
+from continualcode.plugins.models.local.packing import Laid, Packed
 from continualcode.plugins.models.local.pieces import BASE, Pieces
 from continualcode.plugins.models.local.policy import LocalPolicy
 from continualcode.plugins.models.local.prefix import Prefix, Split
@@ -91,3 +91,57 @@ def test_an_update_has_the_same_gradient(new_adapter: Callable[[bool], Adapter])
     for (fixed, steep), (free, slope) in zip(found[:2], found[2:], strict=True):
         assert torch.allclose(fixed.log_softmax(-1), free.log_softmax(-1), atol=1e-4)
         assert all(torch.allclose(a, b, atol=1e-3, rtol=1e-3) for a, b in zip(steep, slope, strict=True))
+
+
+def played(made: torch.nn.Module, samples: tuple[Tensor, ...], **_how: Any) -> Callable[..., Tensor]:
+    """As `torch.cuda.make_graphed_callables` does: with one set of buffers, which each call fills anew."""
+    given = [sample.clone().requires_grad_(sample.is_floating_point()) for sample in samples]
+    learned = [*made.parameters()]
+    made_of: list[Tensor] = []
+
+    class Played(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *all_of: Tensor) -> Tensor:
+            with torch.no_grad():
+                for buffer, value in zip(given, all_of, strict=False):
+                    buffer.copy_(value)
+            with torch.enable_grad():
+                made_of[:] = [made(*given)]
+            return made_of[0].detach()
+
+        @staticmethod
+        def backward(ctx: Any, *by: Tensor) -> Any:
+            wanted = [one for one in (*given, *learned) if one.requires_grad]
+            found = iter(torch.autograd.grad(made_of[0], wanted, by[0], allow_unused=True, retain_graph=True))
+            return tuple(next(found) if one.requires_grad else None for one in (*given, *learned))
+
+    apply: Any = Played.apply
+    return lambda *values: apply(*values, *learned)
+
+
+def test_two_passes_of_one_shape_in_a_step_keep_their_own_gradients(
+    new_adapter: Callable[[bool], Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is learned and what must stay are two tries: on a GPU the first had the other's gradient."""
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", played)
+    found: list[list[Tensor]] = []
+    for one in (True, False):
+        adapter = new_adapter(one)
+        inside: Any = adapter
+        tries: list[Laid] = []
+        for said in ([5, 6, 7], [80, 90, 100, 110]):
+            reading = prefix(adapter).reading([PROMPT])
+            packed: Packed = reading.packed.onward()
+            path = packed.add(said, reading.ends[tuple(PROMPT)])
+            tries.append(adapter.laid(packed, [path], [path[1:]]))
+        if one:
+            inside._graphs._captured = True
+        for _ in range(2):  # a step, and the next one
+            logits = [laid.logits(adapter.forward, [0], CPU) for laid in tries]
+            loss = torch.cat(logits).log_softmax(-1)[:, 7].sum()
+            found.append([*torch.autograd.grad(loss, adapter.parameters())])
+            adapter.stepped()
+        if one:
+            assert len(inside._graphs._steps) == 2, "no more of them than a step needs"
+    for fixed, free in zip(found[:2], found[2:], strict=True):
+        assert all(torch.allclose(a, b, atol=1e-3, rtol=1e-3) for a, b in zip(fixed, free, strict=True))

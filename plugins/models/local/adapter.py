@@ -165,6 +165,11 @@ class Adapter:
             self._graphs = Graphs(self._written, own, self.first, lambda: self._on, context, captured)
         return self._graphs is not None
 
+    def stepped(self) -> None:
+        """What the passes of a step gave is no longer needed."""
+        if self._graphs:
+            self._graphs.stepped()
+
     def slab(self) -> Slab | None:
         """Room for a sequence that `spoken` adds to; None: without graphs there is none."""
         return self._graphs.slab() if self._graphs else None

@@ -33,8 +33,8 @@ CHUNK = 256
 STEP, STEP_AFTER = 64, 512
 """A step's numbers of tokens, and of those before, are the next multiples of these."""
 
-STEPS = 3
-"""How many shapes of steps are kept: each holds what its backward pass needs."""
+STEPS = 4
+"""How many steps are kept: each holds what its backward pass needs."""
 
 
 class Slab:
@@ -96,7 +96,8 @@ class Graphs:
         self._most = _multiple(context, CHUNK) + SIZES[-1]
         self._past: Tensor | None = None  # of the sequence that a pass is in: all passes read it here
         self._passes: dict[tuple[int, int, bool], _Pass] = {}
-        self._steps: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._steps: OrderedDict[tuple[int, int, int], Any] = OrderedDict()
+        self._open: list[tuple[int, int]] = []  # shapes of this step's passes: gradients are to come
         self._pool: Any = torch.cuda.graph_pool_handle() if captured else None
         if captured:  # on a stream of their own, which autograd waits for, and says so
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream", UserWarning)
@@ -123,7 +124,8 @@ class Graphs:
     def learned(self, below: Tensor, places: Tensor, past: Past, mask: Tensor) -> Tensor:
         """The last layer's hidden states [n, width], from those of the layers that nothing trains.
 
-        With a gradient where one is wanted; what one step gave is gone with the next.
+        With a gradient where one is wanted. A step's passes may be of one shape, so each is one of its own
+        until `stepped`: a second one through the same buffers would leave the first another's gradient.
         """
         count, before = len(below), past.length
         size, room = _multiple(count, STEP), _multiple(before, STEP_AFTER)
@@ -137,8 +139,14 @@ class Graphs:
         sees[:count, room : room + count] = mask[:, before:]
         more = size - count
         given = (functional.pad(below, (0, 0, 0, more)), functional.pad(places, (0, more)), filled, sees)
-        hidden: Tensor = self._step(size, room, given)(*given)
+        hidden: Tensor = self._step((size, room, self._open.count((size, room))), given)(*given)
+        if torch.is_grad_enabled():
+            self._open.append((size, room))
         return hidden[:count]
+
+    def stepped(self) -> None:
+        """The gradients of the passes since the last step are there, or not wanted."""
+        self._open.clear()
 
     def _empty(self, room: int) -> Tensor:
         parts = self._written.parts
@@ -163,8 +171,8 @@ class Graphs:
             lists: Any = torch  # what works on lists has no types
             lists._foreach_copy_(self._rounded, [factor.detach() for factor in self._factors])
 
-    def _step(self, size: int, room: int, given: tuple[Tensor, ...]) -> Any:
-        key = size, room
+    def _step(self, key: tuple[int, int, int], given: tuple[Tensor, ...]) -> Any:
+        """The pass of that size, after so much room, that has so many others of this shape before it."""
         if key not in self._steps:
             while len(self._steps) >= STEPS:
                 self._steps.popitem(last=False)

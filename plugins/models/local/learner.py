@@ -113,6 +113,7 @@ class Learner:
                 self._backward(scored, seen, [self._counted(batch, one) for one in found])
             norm = self._apply(batch) if stepping else 0.0
         finally:
+            self._adapter.stepped()
             for parameter in self._adapter.parameters():
                 parameter.grad = None
         by_row = {id(one.row.example): one for one in found}
