@@ -67,13 +67,16 @@ AFTER = (1, 3, 12)
 PLUGINS: list[str] = []
 """Modules besides `arms` (`--plugin`)."""
 
+SETS: list[str] = []
+"""Settings of every arm (`--set`), such as model.dtype=float32 on a GPU."""
+
 
 def opened(arm: str, log: Path, workspace: Path, model: str | None, seed: int, resume: bool) -> Session:
     """A session on the base model with the arm's trainer; with `resume`, at the end of `log`."""
     over: dict[str, Any] = {"model": {"name": model}} if model else {}
     over["plugins"] = {"modules": ["arms", *PLUGINS]}
     seeds = f"sampling.seed={seed}", f"model.adapter_seed={seed}"
-    config = load(project=workspace, sets=(*ARMS[arm], *seeds), over=over)
+    config = load(project=workspace, sets=(*SETS, *ARMS[arm], *seeds), over=over)
     plugins = Plugins(config.plugins)
     return open_session(config, plugins, workspace=workspace, log=log, ui=ScriptedUI(), resume=resume)
 
@@ -230,6 +233,7 @@ def main() -> None:
     parser.add_argument("--cases", type=Path, default=HERE / "rules.toml")
     parser.add_argument("--model")
     parser.add_argument("--plugin", action="append", default=[], help="a module to load, such as a model's")
+    parser.add_argument("--set", dest="sets", action="append", default=[], help="such as trainer.max_steps=2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lessons", type=int, default=1, help="corrections a rule")
     parser.add_argument("--draws", type=int, default=4)
@@ -239,6 +243,7 @@ def main() -> None:
         if arm not in ARMS:
             parser.error(f"there is no arm {arm!r}; allowed: {', '.join(ARMS)} (TRL's are run by trl_arm.py)")
     PLUGINS.extend(given.plugin)
+    SETS.extend(given.sets)
     cases = load_cases(given.cases)
     rules = cases.rule if given.rules == "all" else cases.named(given.rules.split(","))
     settings = Settings(draws=given.draws, max_tokens=given.max_tokens)
