@@ -273,7 +273,7 @@ class Example(Data, frozen=True):
     student_grammar: the student's distributions are over what this one allows, where it is another than the
     teacher's; None: `grammar`.
     forced: learned as well where only the student's grammar leaves a choice: that a call is one of the tools
-    that the user asked for.
+    that the user asked for, or goes where they said.
     """
 
     correction: str

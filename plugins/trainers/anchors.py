@@ -22,7 +22,7 @@ from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.probes import PROBES
 from continualcode.plugins.trainers.situations import KINDS, Situation, messages
 
-OF_A_KIND = 3
+OF_A_KIND = 1
 """How many requests of a kind are held on to. A step takes some of them in turn, so more cost nothing
 there; but each is scored in a session's first update, and whitens every one."""
 

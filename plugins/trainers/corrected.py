@@ -5,19 +5,24 @@ from itertools import zip_longest
 
 import msgspec
 
-from continualcode.core.data import Example
+from continualcode.core.data import Example, ToolSpec
 from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
+from continualcode.plugins.trainers.examples import of_a_command, retold, spoken
 from continualcode.plugins.trainers.in_question import (
     grammar_of,
     keeping,
     tools_in_question,
     unheeded,
 )
+from continualcode.plugins.trainers.places import followed, move
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
+
+NARROWED = 2
+"""How often what may be shown is narrowed down: to a tool, and to a place."""
 
 COMPARED = ("forward_kl", "sampled")
 """Divergences with which a student may have more choice than its teacher."""
@@ -58,30 +63,52 @@ def _demonstration(
         ).token_ids
 
     asked = tools_in_question(turn, correction)
-    grammar = grammar_of(keeping(asked, turn, correction), turn, policy)
+    tools = left = keeping(asked, turn, correction)
+    whole = grammar = grammar_of(tools, turn, policy)
     instead = shown(grammar)
-    wanted = unheeded(instead, turn, correction, policy)
-    forced = bool(wanted) and grammar is not None and settings.divergence in COMPARED
-    if forced:  # the model does not do what it reads, but the words say which tool it is to call
-        grammar = grammar_of(keeping(wanted, turn, correction), turn, policy)
-        instead = shown(grammar)
-    elif len(asked) == 1 and len(instead) == most and _parting(instead, sample) is None:
+    can_force = grammar is not None and settings.divergence in COMPARED
+    narrower = _narrower(instead, left, turn, correction, policy)
+    for _ in range(NARROWED):
+        if narrower and can_force:
+            left, grammar = narrower, grammar_of(narrower, turn, policy)
+            instead = shown(grammar)
+            narrower = _narrower(instead, left, turn, correction, policy)
+    if left is tools and len(asked) == 1 and len(instead) == most and _parting(instead, sample) is None:
         # Nothing is said of another tool: it may part from what was rejected later on.
         instead = shown(grammar, max(most, len(sample.completion_ids)))
     parting = _parting(instead, sample)
-    among_all = forced or _among_all(grammar, turn, correction, settings)
+    forced = left is not tools
+    among_all = len(left) < len(tools) or _among_all(whole, turn, correction, settings)
     return msgspec.structs.replace(
         sample,
         part="demonstration",
         completion_ids=instead[: (parting or 0) + most],
-        weight=0.0 if parting is None or (wanted and not forced) else 1.0,
+        weight=0.0 if parting is None or narrower else 1.0,
         sampled_logprobs=(),
         grammar=grammar,
         guidance=1.0 if imitated else settings.guidance,
         neutral_ids=() if imitated else neutral,
-        student_grammar=turn.grammar if among_all else None,
+        student_grammar=turn.grammar if among_all else whole if forced else None,
         forced=forced,
     )
+
+
+def _narrower(
+    ids: Sequence[int],
+    tools: tuple[ToolSpec, ...],
+    turn: SampledTurn,
+    correction: CorrectionGiven,
+    policy: Policy,
+) -> tuple[ToolSpec, ...]:
+    """What of `tools` the words ask for, where a completion does not do it; empty: it does.
+
+    The model may not do what it reads, where the words say which tool it is to call, or where to.
+    """
+    if wanted := unheeded(ids, turn, correction, policy):
+        return keeping(wanted, turn, correction)
+    elsewhere = move(turn, correction) or followed(ids, turn, correction, policy)
+    stays = elsewhere is not None and not elsewhere.left(ids, turn, policy)
+    return elsewhere.only(tools) if elsewhere is not None and stays else ()
 
 
 def _parting(instead: Sequence[int], rejected: Example) -> int | None:
@@ -109,6 +136,8 @@ def _rejected(
     slots = transcript.slots(correction)
     if correction.solution is not None and not slots.solution:
         slots = msgspec.structs.replace(slots, solution=policy.format_call(correction.solution))
+    if of_a_command(turn):
+        slots = msgspec.structs.replace(slots, feedback=retold(slots.feedback, spoken(turn.messages)))
     context = policy.model.context
     longest = max(len(turn.completion_ids), settings.demonstration_tokens)
     room = min(context, settings.max_context or context) - longest

@@ -15,7 +15,7 @@ import msgspec
 from continualcode.core.data import Call, Example, ToolSpec
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import through
+from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import Situation, messages, taking
 
@@ -41,6 +41,10 @@ def held(
     row: the demonstration of a correction that is about how `tool` is called. outside: situations that it is
     not about, the nearest first. `told(done)`, of `HELD`, is called where this can be stopped.
     """
+    # Also where the demonstration had to go elsewhere (`places`).
+    row = msgspec.structs.replace(
+        row, grammar=grammar_of((tool,), turn, policy), student_grammar=None, forced=False
+    )
     openings = _openings(tool, policy)
     begun = _begun(row.completion_ids, openings, policy)
     if not begun or not settings.anchors:

@@ -91,7 +91,7 @@ def keeping(
 
 def grammar_of(tools: tuple[ToolSpec, ...], turn: SampledTurn, policy: Policy) -> str | None:
     """The grammar of a call of one of `tools`; the turn's own where that is all of them, or there is none."""
-    if turn.grammar is None or len(tools) == len(turn.tools):
+    if turn.grammar is None or tuple(tools) == turn.tools:
         return turn.grammar
     # As tools that end the turn: with no such tool a grammar lets plain text through as well.
     return policy.grammar([msgspec.structs.replace(tool, ends_turn=True) for tool in tools])

@@ -5,50 +5,63 @@ as much which are like the correction's own words (`optional.Discerning`). They 
 of them is in `siblings`:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
-               Where others are as near, all those, if they are of one family; where several tools are in
-               question, the whole family
-    near       what is left of that kind
+               Others of its family that are as near (`CLEAR`) as well; where several tools are in question,
+               the whole family: half of them the nearest, and then what stands for each kind
+    near       what is left of these, and kinds of other families that are as near
     beside     the nearest of the others
     the rest   what anchors hold on to
 
-On 98 prompts of 49 rules one kind leads on 87, and on all but one of these it is the rule's own
-(docs/learning.md). Not every request is of a known kind: where one of another family is about as near
-(`CLEAR`), or the prompt like none of it (`ENOUGH`), no situation is a sibling, or near.
+Not every request is of a known kind: where the prompt is like nothing of what leads (`ENOUGH`), no situation
+is a sibling, or near.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from statistics import fmean
 from typing import NamedTuple
 
 from continualcode.core.optional import Discerning
 from continualcode.plugins.trainers.probes import PROBES, probes_of
-from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, Kind, Situation
-
-CLOSE = 0.6
-"""The share of the nearest one's likeness from which on, where a prompt is of no kind, how a tool is called
-is not held on a situation, as that may be what the correction is about."""
+from continualcode.plugins.trainers.situations import KINDS, Kind, Situation
 
 NEXT, NEAR = 14, 0.45
-"""So many situations are siblings or by them, and all that have this share of the greatest likeness."""
+"""So many situations are siblings or by them, and all that have this share of the greatest likeness. On these
+how a tool is called is not held either, as that may be what the correction is about."""
 
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
 
 CLEAR = 0.85
-"""Kinds lead that have this share of the nearest one's likeness; if of several families, it is about none."""
+"""Kinds lead that have this share of the nearest one's likeness."""
 
-ENOUGH = 0.35
-"""The least likeness of the corrected prompt to the nearest situation of its kind; else it is of no kind."""
+ENOUGH = 0.25
+"""The least likeness of the corrected prompt to the nearest situation of what leads; else of no kind."""
 
 WORDS = 0.5
 """What likeness to the correction's words counts for, beside likeness to the prompt."""
 
+FIRST, READ = 4, 10
+"""So many of a kind's requests stand for it, and of so many kinds, the nearest, all are compared."""
+
 PORTIONS = 8
-"""In how many parts the situations are read."""
+"""In how many parts what stands for kinds is read."""
+
+PARTS = PORTIONS + READ
+"""In how many parts situations are read at most."""
+
+
+class Compared(NamedTuple):
+    """Of situations and probes, how like they are: in all, and to the corrected prompt whatever was said."""
+
+    alike: Mapping[Situation, float]
+    to_prompt: Mapping[Situation, float]
 
 
 class Ranked(NamedTuple):
-    """Situations by what they are to a corrected prompt, the nearest first. outside: not of its family."""
+    """Situations by what they are to a corrected prompt, the nearest first.
+
+    outside: the nearest of each kind that is of no family that leads, where it is not too near (`NEAR`).
+    """
 
     siblings: tuple[Situation, ...]
     near: tuple[Situation, ...]
@@ -56,68 +69,94 @@ class Ranked(NamedTuple):
     outside: tuple[Situation, ...]
 
 
-def ranked(likeness: Sequence[float], to_prompt: Sequence[float], most: int, whole: bool) -> Ranked:
-    """At most `most` siblings, and what is by them, from the likeness of each of `SITUATIONS`.
+def ranked(found: Compared, most: int, whole: bool) -> Ranked:
+    """At most `most` siblings, and what is by them, of the situations that were compared.
 
-    to_prompt: the same to the corrected prompt alone, whatever was said.
     whole: siblings are of the whole family; else of the leading kinds.
     """
-    alike = dict(zip(SITUATIONS, likeness, strict=True))
-    order = sorted(SITUATIONS, key=lambda one: -alike[one])
-    kind = _leading(alike, dict(zip(SITUATIONS, to_prompt, strict=True)), whole)
-    siblings = [one for one in order if one in kind][:most]
+    alike = {one: near for one, near in found.alike.items() if one not in PROBES}
+    order = sorted(alike, key=lambda one: -alike[one])
+    leading = _leading(found)
+    family = leading[0].family if leading else ""
+    about = _of({family}) if whole else _requests(kind for kind in leading if kind.family == family)
+    may_be = {*about, *_requests(leading)}
+    near_by = [one for one in order if one in about]
+    siblings = (_spread(near_by, most) if whole else near_by)[:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
-    near = [one for one in others if one in kind]
+    near = [one for one in others if one in may_be]
     beside = [
         one
         for place, one in enumerate(others, len(siblings))
-        if one not in kind and (place < NEXT or alike[one] >= NEAR * top)
+        if one not in may_be and (place < NEXT or alike[one] >= NEAR * top)
     ]
-    family = set(_of(_families(kind)))
-    outside = [one for one in order if one not in family and (kind or alike[one] < CLOSE * top)]
+    families = {kind.family for kind in leading}
+    nearest = {kind: next(one for one in order if one in kind.requests) for kind in KINDS}
+    outside = [one for kind, one in nearest.items() if kind.family not in families]
+    outside = [one for one in order if one in outside and alike[one] < NEAR * top]
     return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
 
 
-def _leading(
-    alike: Mapping[Situation, float], to_prompt: Mapping[Situation, float], whole: bool
-) -> tuple[Situation, ...]:
-    """What is of the kind that a correction is about; empty: of none that is known. whole: its family."""
-    nearness = {kind: _nearness(kind, alike) for kind in KINDS}
+def _spread(order: Sequence[Situation], most: int) -> list[Situation]:
+    """Half of `most` in this order, then what stands for each kind that has none of these, then the rest."""
+    near = list(order[: most // 2])
+    others = {kind for kind in KINDS if set(kind.requests).isdisjoint(near)}
+    kinds = [kind for one in order for kind in others if one in kind.requests]
+    first = [*near, *dict.fromkeys(kind.requests[0] for kind in kinds)]
+    return [*first, *(one for one in order if one not in first)]
+
+
+def _leading(found: Compared) -> list[Kind]:
+    """The kinds that a correction may be about, the nearest first; empty: it is about none that is known."""
+    nearness = {kind: _nearness(kind, found.alike) for kind in KINDS}
     top = max(nearness.values())
-    leading = [kind for kind, near in nearness.items() if near >= CLEAR * top > 0.0]
-    families = {kind.family for kind in leading}
-    found = _of(families) if whole else tuple(one for kind in leading for one in kind.requests)
-    if len(families) == 1 and max(to_prompt[one] for one in found) >= ENOUGH:
-        return found
-    return ()
+    leading = [kind for kind in KINDS if nearness[kind] >= CLEAR * top > 0.0]
+    nearest = max((found.to_prompt.get(one, 0.0) for one in _requests(leading)), default=0.0)
+    return sorted(leading, key=lambda kind: -nearness[kind]) if nearest >= ENOUGH else []
 
 
 def _nearness(kind: Kind, alike: Mapping[Situation, float]) -> float:
-    return fmean(sorted((alike[one] for one in kind.requests), reverse=True)[:NEAREST])
+    near = (alike[one] for one in kind.requests if one in alike)
+    return fmean(sorted(near, reverse=True)[:NEAREST])
 
 
 def compared(
     policy: Discerning,
-    prompts: Sequence[tuple[int, ...]],
+    render: Callable[[Situation], tuple[int, ...]],
     wordings: Sequence[tuple[int, ...]],
     words: tuple[int, ...],
     told: Callable[[int], None],
-) -> tuple[list[float], list[float]]:
-    """The likeness of all of `prompts`, and that to the corrected prompt's `wordings` alone.
+) -> Compared:
+    """The likeness of what stands for each kind, of probes, and of all that is of the nearest kinds.
 
-    words: the correction as a prompt; empty: nothing was said. Prompts are read in `PORTIONS`, as the first
-    time that takes a while; `told(portion)` is called before each.
+    render: a situation as a prompt. wordings: the corrected prompt, and its variants. words: the correction
+    as a prompt; empty: nothing was said. As it takes a while the first time, what is new is read in
+    `PORTIONS`, and then kind by kind: the same ones together every time. `told(part)` is called before each.
     """
+
+    def likeness(to: Sequence[tuple[int, ...]], whose: Sequence[Situation]) -> dict[Situation, float]:
+        return dict(zip(whose, policy.nearness(to, [render(one) for one in whose]), strict=True))
+
+    def both(whose: Sequence[Situation]) -> Compared:
+        to_prompt = likeness(wordings, whose)
+        if not words:
+            return Compared(to_prompt, to_prompt)
+        to_words = likeness([words], whose)
+        alike = {one: (near + WORDS * to_words[one]) / (1.0 + WORDS) for one, near in to_prompt.items()}
+        return Compared(alike, to_prompt)
+
+    first = [*(one for kind in KINDS for one in kind.requests[:FIRST]), *PROBES]
     for portion in range(PORTIONS):
         told(portion)
-        policy.nearness(wordings, prompts[portion::PORTIONS])
-    to_prompt = policy.nearness(wordings, prompts)
-    if not words:
-        return to_prompt, to_prompt
-    to_words = policy.nearness([words], prompts)
-    both = [(one + WORDS * other) / (1.0 + WORDS) for one, other in zip(to_prompt, to_words, strict=True)]
-    return both, to_prompt
+        likeness(wordings, first[portion::PORTIONS])
+    alike = both(first).alike
+    nearest = sorted(KINDS, key=lambda kind: -_nearness(kind, alike))[:READ]
+    rest = [kind.requests[FIRST:] for kind in nearest]
+    for number, requests in enumerate(rest, PORTIONS):
+        told(number)
+        if requests:
+            likeness(wordings, requests)
+    return both([*first, *chain.from_iterable(rest)])
 
 
 def _families(about: Iterable[Situation]) -> set[str]:
@@ -126,14 +165,15 @@ def _families(about: Iterable[Situation]) -> set[str]:
 
 
 def _of(families: Collection[str]) -> tuple[Situation, ...]:
-    return tuple(one for kind in KINDS if kind.family in families for one in kind.requests)
+    return _requests(kind for kind in KINDS if kind.family in families)
 
 
-def probes_near(likeness: Sequence[float], found: Ranked) -> list[Situation]:
-    """The probes that a correction is or may be about, which it is meant to change.
+def _requests(kinds: Iterable[Kind]) -> tuple[Situation, ...]:
+    return tuple(one for kind in kinds for one in kind.requests)
 
-    likeness: that of situations, and then of probes. found: the situations ranked by it.
-    """
-    of_probes, top = likeness[len(SITUATIONS) :], max(likeness)
-    near = [one for one, alike in zip(PROBES, of_probes, strict=True) if alike >= NEAR * top > 0.0]
-    return [*dict.fromkeys((*near, *probes_of(_families((*found.siblings, *found.near)))))]
+
+def probes_near(found: Compared, ranks: Ranked) -> list[Situation]:
+    """The probes that a correction is or may be about, which it is meant to change."""
+    top = max(found.alike.values())
+    near = [one for one in PROBES if found.alike[one] >= NEAR * top > 0.0]
+    return [*dict.fromkeys((*near, *probes_of(_families((*ranks.siblings, *ranks.near)))))]

@@ -5,13 +5,15 @@ comes back on others. So situations are ranked by how like the prompt they are (
 
     siblings   the teacher is shown the correction there too, and what it would do instead is learned, if it
                is a call of the same tool as on the corrected prompt, and, where that is how the tool is
-               called, says what parted the demonstration from what was rejected. Where those are few, the
-               corrected prompt in other words (`rewording`) makes up for it
+               called, says what parted the demonstration from what was rejected. Where the demonstration
+               went to a place that the words name they are made to go there (`places`). Where those are
+               few, the corrected prompt in other words (`rewording`) makes up for it
     near       the correction may be about them or not, so nothing is learned or held there, now and later
     beside     the choice of tool is not held there while this correction is learned, as that would hold the
-               siblings too. Later it is, else a dozen corrections leave nothing to hold. How the tool is
-               called is held (`held`), where that is what is corrected, but on what is of the same family:
-               "new code goes into src/" is about JavaScript as well
+               siblings too. Later it is, else a dozen corrections leave nothing to hold
+    outside    how the tool is called is held there (`held`), where that is what is corrected: on what is
+               farther away and of no family that leads, as "new code goes into src/", said of a Python
+               file, is about JavaScript as well
 
 A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
@@ -30,13 +32,17 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
+from continualcode.plugins.trainers.anchors import ANCHORS
+from continualcode.plugins.trainers.corrected import COMPARED
+from continualcode.plugins.trainers.examples import copied, of_a_command, retold, spoken
 from continualcode.plugins.trainers.held import HELD, held
-from continualcode.plugins.trainers.in_question import called, tools_in_question
+from continualcode.plugins.trainers.in_question import called, grammar_of, tools_in_question
+from continualcode.plugins.trainers.places import Move, followed, move
 from continualcode.plugins.trainers.probes import PROBES
-from continualcode.plugins.trainers.ranking import PORTIONS, Ranked, compared, probes_near, ranked
+from continualcode.plugins.trainers.ranking import PARTS, Ranked, compared, probes_near, ranked
 from continualcode.plugins.trainers.rewording import reworded
 from continualcode.plugins.trainers.settings import SdpoSettings
-from continualcode.plugins.trainers.situations import SITUATIONS, Situation, messages
+from continualcode.plugins.trainers.situations import Situation, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 NAMED = 10
@@ -47,9 +53,13 @@ FEW = 6
 """With fewer siblings than so many the corrected prompt's own variants stand in (`rewording`)."""
 
 
+LOOKED_AT = frozenset((*ANCHORS, *PROBES))
+"""What a row says of, on which nothing is learned: on no other situation anything is held or looked at."""
+
+
 def parts(settings: SdpoSettings) -> int:
     """How many parts there are at most to what is beside a demonstration."""
-    return PORTIONS + settings.siblings + FEW + HELD
+    return PARTS + settings.siblings + FEW + HELD
 
 
 def siblings(
@@ -65,12 +75,20 @@ def siblings(
     `told(done)`, of `parts(settings)`, is called where this can be stopped.
     """
     most, asked = settings.siblings, tools_in_question(turn, correction)
-    lesson = _Lesson(row, correction, turn, policy, asked)
+    moves = move(turn, correction) if row.forced else None
+    if moves is None and settings.divergence in COMPARED:
+        moves = followed(row.completion_ids, turn, correction, policy)
+    if moves and not moves.away:
+        narrow = grammar_of(moves.only(asked), turn, policy)
+        row = msgspec.structs.replace(
+            row, grammar=narrow, student_grammar=row.student_grammar or row.grammar, forced=True
+        )
+    lesson = _Lesson(row, correction, turn, policy, asked, moves)
     variants = reworded(turn.messages, correction.feedback, FEW)
     found, probes = _found(lesson, variants, most, told)
 
     def learned(conversation: tuple[Message, ...], number: int) -> Example | None:
-        told(PORTIONS + number)
+        told(PARTS + number)
         return lesson.elsewhere(conversation)
 
     shown = [(one, learned(messages(turn, one), number)) for number, one in enumerate(found.siblings)]
@@ -78,13 +96,12 @@ def siblings(
     missing = max(0, min(most, FEW) - len(rows))
     rows += filter(None, (learned(variant, most + n) for n, variant in enumerate(variants[:missing])))
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
-    if len(asked) == 1:
-        rows += held(
-            row, asked[0], turn, found.outside, policy, settings, lambda n: told(PORTIONS + most + FEW + n)
-        )
+    if tool := lesson.tool:
+        done = PARTS + most + FEW
+        rows += held(row, tool, turn, found.outside, policy, settings, lambda n: told(done + n))
     passed = [one for one, example in shown if example is None]
-    rows += [lesson.idle("near", one) for one in (*passed, *found.near)]
-    return rows + [lesson.idle("beside", one) for one in (*found.beside, *probes)]
+    rows += [lesson.idle("near", one) for one in (*passed, *found.near) if one in LOOKED_AT]
+    return rows + [lesson.idle("beside", one) for one in (*found.beside, *probes) if one in LOOKED_AT]
 
 
 def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
@@ -100,7 +117,7 @@ def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
 class _Lesson:
     """A correction as it is demonstrated on its own prompt, by `row`, to be asked about elsewhere.
 
-    asked: the tools in question.
+    asked: the tools in question. moves: where every call of it is made to go.
     """
 
     row: Example
@@ -108,6 +125,15 @@ class _Lesson:
     turn: SampledTurn
     policy: Policy
     asked: tuple[ToolSpec, ...]
+    moves: Move | None
+
+    @property
+    def tool(self) -> ToolSpec | None:
+        """The tool that it says how to call; None: all that it says is which tool to call."""
+        if len(self.asked) > 1 and self.moves is None:
+            return None
+        shown = called(self.row.completion_ids, self.turn, self.policy)
+        return next((tool for tool in self.asked if tool.name == shown), None)
 
     def render(self, *conversation: Message) -> tuple[int, ...]:
         return self.policy.render(conversation, self.turn.tools)
@@ -115,15 +141,20 @@ class _Lesson:
     def elsewhere(self, conversation: tuple[Message, ...]) -> Example | None:
         """The row of a request on which the teacher is told too; None: it does not do what was corrected."""
         row, words = self.row, self.correction.feedback.strip()
+        said = spoken(conversation)
+        foreign = copied(words, said) if of_a_command(self.turn) else set[str]()
+        words = retold(words, said) if foreign else words
         told, neutral = (
             self.render(*conversation, Message(role="user", text=said))
             for said in (words or NEUTRAL, NEUTRAL)
         )
-        tokens = len(row.completion_ids) if len(self.asked) == 1 else NAMED
+        tokens = len(row.completion_ids) if self.tool else NAMED
+
         shown = self.policy.demonstrate(
             told, neutral, row.grammar, teacher="base", guidance=row.guidance, max_tokens=tokens
         )
-        if not self._heeded(shown.token_ids):
+        text = "".join(self.policy.pieces(shown.token_ids))
+        if not self._heeded(shown.token_ids) or any(file in text for file in foreign):
             return None
         return msgspec.structs.replace(
             row,
@@ -154,6 +185,8 @@ class _Lesson:
         shown, rejected = self.row.completion_ids, self.turn.completion_ids
         if called(ids, self.turn, self.policy) != called(shown, self.turn, self.policy):
             return False
+        if self.moves:
+            return self.moves.reached(ids, self.turn, self.policy)
         return len(self.asked) > 1 or _says(ids, _corrected(shown, rejected))
 
 
@@ -162,17 +195,19 @@ def _found(
 ) -> tuple[Ranked, list[Situation]]:
     """The situations ranked, and the probes that the correction is or may be about."""
     turn, words = lesson.turn, lesson.correction.feedback.strip()
-    alike, to_prompt = compared(
+    likeness = compared(
         cast(Discerning, lesson.policy),
-        [lesson.render(*messages(turn, one)) for one in (*SITUATIONS, *PROBES)],
+        lambda one: lesson.render(*messages(turn, one)),
         [lesson.row.prompt_ids, *(lesson.render(*variant) for variant in variants)],
         lesson.render(*messages(turn, Situation(words))) if words else (),
         told,
     )
-    count = len(SITUATIONS)
-    found = ranked(alike[:count], to_prompt[:count], most, whole=len(lesson.asked) > 1)
-    probes = probes_near(alike, found)
-    if folder := _folder(lesson.correction, turn):
+    found = ranked(likeness, most, whole=len(lesson.asked) > 1)
+    probes = probes_near(likeness, found)
+    away = lesson.moves.away if lesson.moves else ""
+    if away and not away.endswith("/"):  # of one file: no other request is about it
+        found = found._replace(siblings=(), near=(*found.siblings, *found.near))
+    elif folder := _folder(lesson.correction, turn):
         near = (*found.siblings, *found.near)
         moved = (_moved(one, folder) for one in (*near, *found.beside) if file_of(one))
         found = Ranked(tuple(moved)[:most], near, found.beside, found.outside)

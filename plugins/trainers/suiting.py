@@ -17,7 +17,7 @@ TOP_K = 20
 
 
 IN_TURN = 8
-"""Anchors a step where rows go over a wire and are billed: in ten steps each of the 71 has its turn."""
+"""Anchors a step where rows go over a wire and are billed: in ten steps half of them have their turn."""
 
 TEACHERS: dict[str, Capability] = {
     "live": "teacher:live",

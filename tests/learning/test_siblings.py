@@ -17,10 +17,10 @@ from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.eventlog import read
 from continualcode.plugins.trainers.anchors import ANCHORS, weighed
 from continualcode.plugins.trainers.probes import PROBES, probes_of
-from continualcode.plugins.trainers.ranking import Ranked, ranked
+from continualcode.plugins.trainers.ranking import Compared, Ranked, ranked
 from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.siblings import FEW, about
-from continualcode.plugins.trainers.situations import KINDS, SITUATIONS
+from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, Situation
 
 SEARCH, LIST, PACKAGES = (
     next(number for number, kind in enumerate(KINDS) if kind.family == family)
@@ -32,11 +32,20 @@ WRITE = Call(tool="write", arguments={"path": "generated/a.py", "content": "x"})
 
 
 class Discerning(ScriptedPolicy):
-    """Finds those situations alike whose prompts are as long as each other's; the nearest first."""
+    """Finds alike what is to change a file; of that, and of the rest, the nearer in length the more."""
 
     def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
-        """Falls with the difference in length."""
-        return [1.0 / (1.0 + abs(len(wordings[0]) - len(other))) for other in others]
+        """Falls with the difference in length; half as much for what is of another family."""
+        far = [2 - of_family("change a file", other) for other in others]
+        return [
+            20 / (20 + abs(len(wordings[0]) - len(other))) / by for by, other in zip(far, others, strict=True)
+        ]
+
+
+def of_family(name: str, prompt: Sequence[int]) -> bool:
+    """Whether a scripted policy's prompt is a situation of that family."""
+    texts = {one.text for kind in KINDS if kind.family == name for one in kind.requests}
+    return asked(prompt) in texts
 
 
 def taught(folder: Path, *words: str) -> Session:
@@ -67,9 +76,21 @@ def likeness(kind: int, *nearest: float, others: float = 0.0) -> list[float]:
     ]
 
 
-def ranks(likeness: Sequence[float], most: int = 20, whole: bool = True) -> Ranked:
+def ranks(likeness: Sequence[float], most: int = 99, whole: bool = True) -> Ranked:
     """Where nothing was said, so that the prompt is all there is."""
-    return ranked(likeness, likeness, most, whole)
+    alike = of_all(likeness)
+    return ranked(Compared(alike, alike), most, whole)
+
+
+def of_all(likeness: Sequence[float]) -> dict[Situation, float]:
+    """By situation."""
+    return dict(zip(SITUATIONS, likeness, strict=True))
+
+
+def nearest_of_kinds(likeness: Sequence[float]) -> set[Situation]:
+    """The nearest of each kind; of those as near, the first."""
+    alike = of_all(likeness)
+    return {max(kind.requests, key=lambda one: alike[one]) for kind in KINDS}
 
 
 def test_siblings_are_of_the_kind_that_has_the_two_nearest() -> None:
@@ -90,44 +111,35 @@ def test_one_situation_alone_that_is_nearer_by_a_word_is_none() -> None:
     assert found.beside[0] == SITUATIONS[alone]
 
 
-def test_where_kinds_of_two_families_are_as_near_a_prompt_is_of_none() -> None:
-    """As "Print the file main.c in the terminal." is as near to the shell as to a search."""
+def test_where_kinds_of_two_families_are_as_near_it_is_about_the_nearer_and_the_other_is_left_alone() -> None:
+    """ "Show me the lines with TODO in notes.md." is as near to files to show as to a search."""
     both = [a + b for a, b in zip(likeness(SEARCH, 0.6, 0.6), likeness(LIST, 0.53, 0.53), strict=True)]
-    assert ranks(both).siblings == ()
+    assert ranks(both).siblings == KINDS[SEARCH].requests
+    assert set(KINDS[LIST].requests) <= set(ranks(both).near)
+    assert not {*KINDS[LIST].requests, *KINDS[SEARCH].requests} & set(ranks(both).outside)
     apart = [a + b for a, b in zip(likeness(SEARCH, 0.6, 0.6), likeness(LIST, 0.49, 0.49), strict=True)]
-    assert ranks(apart).siblings == KINDS[SEARCH].requests
+    assert not set(KINDS[LIST].requests) & set(ranks(apart).near)
 
 
 def test_how_a_tool_is_called_is_not_held_on_what_a_prompt_of_no_kind_may_be_about() -> None:
     """The nearest of all were held first: there "we format with ruff" was held to `black`."""
-    alike = [0.1] * len(SITUATIONS)
+    alike = [0.05] * len(SITUATIONS)
     near = [SITUATIONS.index(KINDS[kind].requests[0]) for kind in (SEARCH, LIST, PACKAGES)]
     for place, one in enumerate(near):
-        alike[one] = (0.34, 0.30, 0.2)[place]
+        alike[one] = (0.24, 0.22, 0.10)[place]
     found = ranks(alike, whole=False)
     assert found.siblings == ()
-    assert set(SITUATIONS) - set(found.outside) == {SITUATIONS[one] for one in near[:2]}
+    assert set(found.outside) == nearest_of_kinds(alike) - {SITUATIONS[one] for one in near[:2]}
 
 
 def test_there_are_no_more_siblings_than_asked_for() -> None:
-    found = ranks(likeness(0, *[0.9] * 6), most=4)
+    found = ranks(likeness(0, *[0.9] * 6), most=4, whole=False)
     assert found.siblings == KINDS[0].requests[:4]
     assert set(KINDS[0].requests[4:]) <= set(found.near)
 
 
 def test_nothing_is_like_a_prompt_that_has_nothing_in_common_with_any() -> None:
     assert ranks([-0.2] * len(SITUATIONS)).siblings == ()
-
-
-def test_where_two_kinds_are_as_near_a_correction_is_about_none_of_them() -> None:
-    """Else "don't use rm" is taught on commits, as requests to delete are nowhere among the situations."""
-    alike = [0.0] * len(SITUATIONS)
-    for kind, likeness in ((0, 0.6), (1, 0.53)):
-        for one in KINDS[kind].requests:
-            alike[SITUATIONS.index(one)] = likeness
-    found = ranks(alike, whole=False)
-    assert found.siblings == found.near == ()
-    assert set(KINDS[0].requests) <= set(found.beside)
 
 
 def test_where_those_are_of_one_family_it_is_about_both() -> None:
@@ -148,19 +160,32 @@ def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> N
     assert others and {*found.siblings, *found.near} == family
 
 
+def test_half_of_those_are_the_nearest_and_the_others_of_each_kind() -> None:
+    """ "Read it first", said of a typo, had eight typos beside it, and was not learned of a port."""
+    changes = [k for k, kind in enumerate(KINDS) if kind.family == "change a file"]
+    alike = likeness(changes[0], *[0.7] * len(KINDS[changes[0]].requests), others=0.2)
+    found = ranks(alike, most=8).siblings
+    kinds = [next(k for k, kind in enumerate(KINDS) if one in kind.requests) for one in found]
+    assert kinds[:4] == [changes[0]] * 4
+    assert len(set(kinds[4:])) == 4 and set(kinds[4:]) <= set(changes[1:])
+    assert set(ranks(alike, most=8, whole=False).siblings) < set(KINDS[changes[0]].requests)
+
+
 def test_how_a_tool_is_called_is_held_outside_the_family_only() -> None:
     """ "New code goes into src/", said of a Python file, is about JavaScript as well."""
     python = next(k for k, kind in enumerate(KINDS) if kind.family == "new code")
     family = {one for kind in KINDS if kind.family == "new code" for one in kind.requests}
-    found = ranks(likeness(python, 0.7, 0.7, others=0.2), whole=False)
-    assert set(found.outside) == set(SITUATIONS) - family
+    alike = likeness(python, 0.7, 0.7, others=0.2)
+    found = ranks(alike, whole=False)
+    assert set(found.outside) == nearest_of_kinds(alike) - family
 
 
 def test_nor_is_one_whose_prompt_is_like_none_that_is_known() -> None:
     """ "Never deploy" is nearest to things to run, and about none of them."""
-    alike = likeness(3, 0.34, 0.30)
+    alike = likeness(3, 0.24, 0.20)
     assert ranks(alike).siblings == ()
-    assert ranked(alike, likeness(3, 0.36, 0.30), 2, whole=True).siblings == KINDS[3].requests[:2]
+    nearer = Compared(of_all(alike), of_all(likeness(3, 0.26, 0.20)))
+    assert ranked(nearer, 2, whole=False).siblings == KINDS[3].requests[:2]
 
 
 def test_kinds_of_one_family_are_for_the_same_tools() -> None:
@@ -227,9 +252,9 @@ class Unlike(ScriptedPolicy):
         return [0.0] * len(others)
 
 
-def asked(row: Example) -> str:
-    """The last thing that the user says in a row's prompt."""
-    return bytes(row.prompt_ids).decode().rsplit("user: ", 1)[1].partition("\n")[0]
+def asked(prompt: Sequence[int]) -> str:
+    """The last thing that the user says in a scripted policy's prompt."""
+    return bytes(prompt).decode().rsplit("user: ", 1)[1].partition("\n")[0]
 
 
 def test_where_nothing_is_alike_a_correction_is_learned_on_its_prompt_in_other_words(tmp_path: Path) -> None:
@@ -238,7 +263,7 @@ def test_where_nothing_is_alike_a_correction_is_learned_on_its_prompt_in_other_w
     session = open_scripted(tmp_path / "w", ui=ui, policy=Unlike([WRITE]), config=config)
     engine.run(session)
     siblings = [row for row in rows(session, 0) if row.part == "sibling"]
-    assert [asked(row) for row in siblings][:2] == [
+    assert [asked(row.prompt_ids) for row in siblings][:2] == [
         "Please change generated/orders.py.",
         "Hi! Change generated/parser.py.",
     ]
@@ -248,7 +273,7 @@ def test_where_nothing_is_alike_a_correction_is_learned_on_its_prompt_in_other_w
 def test_with_siblings_enough_it_is_not_said_again(tmp_path: Path) -> None:
     found = rows(taught(tmp_path / "w", "Use bash."), 0)
     texts = {one.text for one in SITUATIONS}
-    siblings = [asked(row) for row in found if row.part == "sibling"]
+    siblings = [asked(row.prompt_ids) for row in found if row.part == "sibling"]
     assert len(siblings) >= FEW and texts.issuperset(siblings)
 
 
@@ -258,7 +283,7 @@ def test_probes_of_the_family_that_a_correction_is_about_do_not_count(tmp_path: 
     config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
     session = open_scripted(tmp_path / "w", ui=ui, policy=OfOneKind([WRITE]), config=config)
     engine.run(session)
-    counted = {asked(row) for row in rows(session, 0) if row.part == "probe" and row.weight}
+    counted = {asked(row.prompt_ids) for row in rows(session, 0) if row.part == "probe" and row.weight}
     assert counted == {one.text for one in PROBES} - {one.text for one in probes_of(["search"])}
 
 
@@ -267,8 +292,7 @@ class OfOneKind(ScriptedPolicy):
 
     def nearness(self, wordings: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[float]:
         """1 for the situations of that kind, else 0."""
-        found = [float(one in KINDS[SEARCH].requests) for one in (*SITUATIONS, *PROBES)]
-        return found if len(others) == len(found) else [0.0] * len(others)
+        return [float(of_family("search", other)) for other in others]
 
 
 class ByWords(ScriptedPolicy):
@@ -283,8 +307,8 @@ class ByWords(ScriptedPolicy):
 
 def test_the_words_of_a_correction_say_as_well_what_it_is_about(tmp_path: Path) -> None:
     config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
-    for what in ("install", "commit"):
-        ui = ScriptedUI(["a shell command"], [Answer(verdict="deny", reason=f"Never {what} anything.")])
+    for what in ("install", "container"):
+        ui = ScriptedUI(["a shell command"], [Answer(verdict="deny", reason=f"Never a {what}.")])
         session = open_scripted(tmp_path / what, ui=ui, policy=ByWords([WRITE]), config=config)
         engine.run(session)
         learned = [bytes(row.prompt_ids).decode() for row in rows(session, 0) if row.part == "sibling"]

@@ -62,6 +62,21 @@ def test_a_later_session_reads_only_what_is_its_own(policy: LocalPolicy, tmp_pat
     assert own == inside._adapter.reads(asked[0]) - asked[0].index(inside._language.header[0], 1) < all_of_it
 
 
+def test_what_is_compared_later_is_kept_as_well_but_not_what_was_read_of_it(
+    policy: LocalPolicy, tmp_path: Path
+) -> None:
+    asked = prompts(policy)
+    pool, more = asked[:2], prompts(policy)[2]
+    Reader(policy, tmp_path).compared(pool)
+    Reader(policy, tmp_path).compared([*pool, more])
+    again = Reader(policy, tmp_path)
+    assert more in again.shelf.fetch(pool[1]) and set(pool[1:]) <= set(again.shelf.fetch(pool[1]))
+    again.prefix.reading(pool[1:])
+    assert again.prefix.computed == 0
+    again.prefix.reading([more])
+    assert again.prefix.computed > 0
+
+
 def test_whoever_reads_first_finds_it(policy: LocalPolicy, tmp_path: Path) -> None:
     """A replay compares nothing and samples nothing; `cc eval` asks for probabilities only."""
     asked = prompts(policy)

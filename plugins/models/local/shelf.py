@@ -12,7 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from continualcode.plugins.models.local import files
 from continualcode.plugins.models.local.adapter import digest
 from continualcode.plugins.models.local.pieces import BASE, Piece, Pieces
 
-FORMAT = "2"
+FORMAT = "3"
 """Of a file, and of how its states are computed: another one is not looked for."""
 
 FILES = 4
@@ -34,10 +35,14 @@ States = dict[tuple[int, ...], Tensor]
 
 
 class About(msgspec.Struct):
-    """What a file's tensors are: each piece's tokens and the one before it (-1: none); states' prompts."""
+    """What a file's tensors are: each piece's tokens and the one before it (-1: none); states' prompts.
+
+    whole: so many prompts, the first ones, have their pieces in it.
+    """
 
     pieces: list[tuple[int, list[int]]]
     states: list[list[int]]
+    whole: int
 
 
 class Shelf:
@@ -54,6 +59,7 @@ class Shelf:
         self._of = json.dumps(dict(of), sort_keys=True)
         self._device = device
         self._kept: dict[tuple[int, ...], States | None] = {}
+        self._whole: dict[tuple[int, ...], int] = {}
 
     def fetch(self, prompt: Sequence[int]) -> States:
         """Have what is kept of the beginning of `prompt` among the pieces; the states kept with it."""
@@ -61,31 +67,37 @@ class Shelf:
         if not system:
             return {}
         if system not in self._kept:
-            self._kept[system] = self._read(self._file(system))
+            self._kept[system] = self._read(system)
         return self._kept[system] or {}
 
     def keep_beginning(self, prompt: Sequence[int]) -> None:
         """Keep what was read of the system message of `prompt`, where nothing is kept of it yet."""
         system = self._system(prompt)
         if system and self._kept.get(system) is None:
-            self._keep(system, (), {})
+            self._keep(system, {})
 
     def keep(self, states: States) -> None:
-        """Keep what was read of the prompts of `states`, all of one system message, and those."""
+        """Keep `states`, of prompts that begin with one system message, beside those that are kept.
+
+        And what was read of these prompts the first time: later ones are looked at, and seldom answered.
+        """
         if system := self._system(next(iter(states), ())):
-            self._keep(system, states, states)
+            self._keep(system, (self._kept.get(system) or {}) | dict(states))
 
     def beside(self, prompt: Sequence[int]) -> Path | None:
         """The file for what else is known of the pool that `prompt` is of; None: of none that is kept."""
         known = tuple(prompt) in self.fetch(prompt)
         return self._file(self._system(prompt)).with_suffix(".json") if known else None
 
-    def _keep(self, system: tuple[int, ...], prompts: Iterable[tuple[int, ...]], states: States) -> None:
-        found = {piece: None for ids in (system, *prompts) for piece in self._pieces.path(BASE, ids)}
+    def _keep(self, system: tuple[int, ...], states: States) -> None:
+        whole = self._whole.get(system) or len(states)
+        prompts = (system, *islice(states, whole))
+        found = {piece: None for ids in prompts for piece in self._pieces.path(BASE, ids)}
         places: dict[Piece | None, int] = {piece: place for place, piece in enumerate(found)}
         about = About(
             pieces=[(places.get(piece.before, -1), list(piece.ids)) for piece in found],
             states=[list(ids) for ids in states],
+            whole=whole,
         )
         tensors = {
             f"piece {n}": torch.stack([torch.stack(pair) for pair in piece.layers])
@@ -93,7 +105,7 @@ class Shelf:
         }
         tensors |= {f"state {n}": state for n, state in enumerate(states.values())}
         self._write(self._file(system), tensors, about)
-        self._kept[system] = dict(states)
+        self._kept[system], self._whole[system] = dict(states), whole
 
     def _system(self, prompt: Sequence[int]) -> tuple[int, ...]:
         """The first message of a prompt; empty where it is the only one, or nothing is to be kept."""
@@ -104,7 +116,8 @@ class Shelf:
         named = hashlib.sha256(f"{FORMAT} {self._of}\n{system}".encode()).hexdigest()
         return self._folder / f"{named[:32]}.safetensors"
 
-    def _read(self, file: Path) -> States | None:
+    def _read(self, system: tuple[int, ...]) -> States | None:
+        file = self._file(system)
         try:
             tensors, written = files.read(file)
             if digest(tensors) != written["sha256"]:
@@ -119,6 +132,7 @@ class Shelf:
             stacked = tensors[f"piece {number}"].to(self._device)
             layers = tuple((pair[0], pair[1]) for pair in stacked)
             found.append(at.after.get(tuple(ids)) or self._pieces.add(at, ids, layers))
+        self._whole[system] = about.whole
         return {tuple(ids): tensors[f"state {n}"] for n, ids in enumerate(about.states)}
 
     def _write(self, file: Path, tensors: dict[str, Tensor], about: About) -> None:
