@@ -40,10 +40,13 @@ def asked_for(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec,
     """The tools that a correction asks for: that of its solution, or those that its words name.
 
     Not where they say not to; and none where the rejected one is among them, as then the words may be about
-    how it is called.
+    how it is called, unless they say not to call it: "don't read csv files, use bash; code is fine to read".
     """
-    said = [part for part in CLAUSES.split(correction.feedback) if not NOT.search(part)]
+    parts = CLAUSES.split(correction.feedback)
+    said = [part for part in parts if not NOT.search(part)]
     wanted = tuple(tool for tool in turn.tools if any(_names(part, tool.name) for part in said))
+    if turn.call and any(_names(part, turn.call.tool) for part in parts if part not in said):
+        wanted = tuple(tool for tool in wanted if tool.name != turn.call.tool)
     if correction.solution is not None:
         wanted = tuple(tool for tool in turn.tools if tool.name == correction.solution.tool)
     if turn.call is None or turn.call.tool in {tool.name for tool in wanted}:

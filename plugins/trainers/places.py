@@ -19,8 +19,8 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.in_question import CLAUSES, NOT, called
 
-PLACE = re.compile(r"(?<![\w./-])(?:(?:[\w.-]+/)+(?:[\w-]*\.?\w+)?|[\w-]*(?:\.\w[\w-]*)+)(?![\w/(])")
-"""A folder with its slash, a file in one, or the name of a file."""
+PLACE = re.compile(r"(?<![\w./-])(?:(?:[\w.-]+/)+|(?:[\w.-]+/)*[\w-]*(?:\.\w[\w-]*)+)(?![\w/(])")
+"""A folder with its slash, or the name of a file, in a folder or not; "csv/tsv" is two things, and no place."""
 
 
 PATH = r"[\w./-]"
@@ -111,7 +111,7 @@ def _places(words: str) -> list[str]:
 
     >>> _places("Files in data/ stay. Write to out/, for example out/people.csv, or to .env.example.")
     ['data/', 'out/', 'out/people.csv', '.env.example']
-    >>> _places("Version 2.5 of it, e.g. os.getenv('X').")
+    >>> _places("Version 2.5 of csv/tsv, e.g. os.getenv('X').")
     []
     """
     return [found for found in PLACE.findall(words) if not re.fullmatch(r"[\d.]+|(?:\w\.)+\w", found)]

@@ -5,9 +5,9 @@ as much which are like the correction's own words (`optional.Discerning`). They 
 of them is in `siblings`:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
-               Others of its family that are as near (`CLEAR`) as well; where several tools are in question,
-               the whole family: half of them the nearest, and then what stands for each kind
-    near       what is left of these, and kinds of other families that are as near
+               Others of its family that are as near (`CLEAR`), or where several tools are in question half
+               as near (`ALSO`), as well: half of them the nearest, and then what stands for each kind
+    near       what is left of these, or then of the family, and kinds of other families that are as near
     beside     the nearest of the others
     the rest   what anchors hold on to
 
@@ -33,6 +33,9 @@ NEAREST = 2
 
 CLEAR = 0.85
 """Kinds lead that have this share of the nearest one's likeness."""
+
+ALSO = 0.5
+"""Where several tools are in question, kinds of the family have siblings that have this share of it."""
 
 ENOUGH = 0.25
 """The least likeness of the corrected prompt to the nearest situation of what leads; else of no kind."""
@@ -72,16 +75,18 @@ class Ranked(NamedTuple):
 def ranked(found: Compared, most: int, whole: bool) -> Ranked:
     """At most `most` siblings, and what is by them, of the situations that were compared.
 
-    whole: siblings are of the whole family; else of the leading kinds.
+    whole: several tools are in question.
     """
     alike = {one: near for one, near in found.alike.items() if one not in PROBES}
     order = sorted(alike, key=lambda one: -alike[one])
     leading = _leading(found)
     family = leading[0].family if leading else ""
-    about = _of({family}) if whole else _requests(kind for kind in leading if kind.family == family)
-    may_be = {*about, *_requests(leading)}
-    near_by = [one for one in order if one in about]
-    siblings = (_spread(near_by, most) if whole else near_by)[:most]
+    kin = [kind for kind in KINDS if kind.family == family]
+    by_kind = {kind: _nearness(kind, alike) for kind in kin}
+    wide = [kind for kind in kin if by_kind[kind] >= ALSO * max(by_kind.values())]
+    about = _requests(wide if whole else (kind for kind in leading if kind in kin))
+    may_be = {*_requests(kin if whole else ()), *_requests(leading)}
+    siblings = _spread([one for one in order if one in about], most)[:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
     near = [one for one in others if one in may_be]

@@ -63,6 +63,8 @@ def test_the_tool_of_a_solution_is_in_question_too() -> None:
         ("Use edit instead of bash.", []),
         ("vendor/ is not ours: never touch it. Read why in its README.", ["read"]),
         ("Don't use bash", []),
+        ("Don't write csv files, use bash with head; code is fine to write.", ["bash"]),
+        ("Never write without a plan. Then write.", []),
     ],
 )
 def test_the_tools_that_the_words_ask_for(words: str, tools: list[str]) -> None:

@@ -43,6 +43,7 @@ def asked(words: str, path: str = "legacy/a.py", said: str = "") -> Move | None:
         ("Write to out/.", None),
         ("legacy/ is version 2.5, e.g. os.getenv('X') is missing.", None),
         ("Use edit_lines.", None),
+        ("legacy/ is not for csv/tsv files and/or notes.", None),
     ],
 )
 def test_the_place_that_the_words_send_a_call_to(words: str, to: str | None) -> None:

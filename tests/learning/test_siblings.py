@@ -163,12 +163,16 @@ def test_where_several_tools_are_in_question_it_is_about_the_whole_family() -> N
 def test_half_of_those_are_the_nearest_and_the_others_of_each_kind() -> None:
     """ "Read it first", said of a typo, had eight typos beside it, and was not learned of a port."""
     changes = [k for k, kind in enumerate(KINDS) if kind.family == "change a file"]
-    alike = likeness(changes[0], *[0.7] * len(KINDS[changes[0]].requests), others=0.2)
+    first = [0.7] * len(KINDS[changes[0]].requests)
+    alike = likeness(changes[0], *first, others=0.4)
     found = ranks(alike, most=8).siblings
     kinds = [next(k for k, kind in enumerate(KINDS) if one in kind.requests) for one in found]
     assert kinds[:4] == [changes[0]] * 4
     assert len(set(kinds[4:])) == 4 and set(kinds[4:]) <= set(changes[1:])
     assert set(ranks(alike, most=8, whole=False).siblings) < set(KINDS[changes[0]].requests)
+    farther = ranks(likeness(changes[0], *first, others=0.3), most=8)
+    assert set(farther.siblings) < set(KINDS[changes[0]].requests)
+    assert {one for k in changes[1:] for one in KINDS[k].requests} <= set(farther.near)
 
 
 def test_how_a_tool_is_called_is_held_outside_the_family_only() -> None:
