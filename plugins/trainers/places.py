@@ -20,7 +20,7 @@ from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.in_question import CLAUSES, NOT, called
 
 PLACE = re.compile(r"(?<![\w./-])(?:(?:[\w.-]+/)+|(?:[\w.-]+/)*[\w-]*(?:\.\w[\w-]*)+)(?![\w/(])")
-"""A folder with its slash, or the name of a file, in a folder or not; "csv/tsv" is two things, and no place."""
+"""A folder with its slash, or the name of a file, in one or not; "csv/tsv" is two things, and no place."""
 
 
 PATH = r"[\w./-]"
