@@ -17,7 +17,7 @@ TOP_K = 20
 
 
 IN_TURN = 8
-"""Anchors a step where rows go over a wire and are billed: in ten steps half of them have their turn."""
+"""Anchors a step where rows go over a wire and are billed: in ten steps each of the 77 has its turn."""
 
 TEACHERS: dict[str, Capability] = {
     "live": "teacher:live",
