@@ -23,6 +23,11 @@ PLACE = re.compile(r"(?<![\w./-])(?:(?:[\w.-]+/)+|(?:[\w.-]+/)*[\w-]*(?:\.\w[\w-
 """A folder with its slash, or the name of a file, in one or not; "csv/tsv" is two things, and no place."""
 
 
+INTO = re.compile(
+    r"\b(?:into|in|to|under|inside|below) +(?:(?:the|a) +)?(?:folder +|directory +)?[`'\"]?$", re.I
+)
+"""What is said before a folder that something is to be in."""
+
 PATH = r"[\w./-]"
 """What a path is made of, where one is asked for by a pattern."""
 
@@ -49,8 +54,9 @@ class Move(NamedTuple):
         value = _value(ids, self.argument, turn, policy)
         if value is None:
             text = "".join(policy.pieces(ids))
-            return self.to in text or self.away not in text
-        return not value.endswith("/") and not (self.away and _in(value, self.away))
+            return self.to in text or not self.away or self.away not in text
+        there = not _in(value, self.away) if self.away else self.reached(ids, turn, policy)
+        return there and not value.endswith("/")
 
     def only(self, tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
         """The tools with no other place left."""
@@ -58,9 +64,9 @@ class Move(NamedTuple):
 
 
 def move(turn: SampledTurn, correction: CorrectionGiven) -> Move | None:
-    """The move from one place to another that a correction asks for.
+    """The move from one place to another that a correction asks for, or into a folder ("put it in out/").
 
-    None: it names no two places, or several to go to, or the call was in none of them.
+    None: it names no place to go to, or several, or the call was in none that it is to leave.
     """
     call, feedback = turn.call, correction.feedback
     if call is None or correction.solution is not None:
@@ -74,6 +80,10 @@ def move(turn: SampledTurn, correction: CorrectionGiven) -> Move | None:
     (place,) = to
     schema = {"pattern": f"^{re.escape(place)}{PATH}+$"} if place.endswith("/") else {"const": place}
     given = ((name, value) for name, value in call.arguments.items() if isinstance(value, str))
+    if not known and INTO.search(feedback.partition(place)[0]) and place.endswith("/"):
+        name, value = next(given, ("", ""))
+        goes = re.fullmatch(f"{PATH}+", value) and not _in(value, place)
+        return Move(name, "", place, schema) if goes else None
     went = ((name, away) for name, value in given for away in known if _in(value, away))
     return next((Move(name, away, place, schema) for name, away in went), None)
 

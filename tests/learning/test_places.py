@@ -39,8 +39,8 @@ def asked(words: str, path: str = "legacy/a.py", said: str = "") -> Move | None:
         ("legacy/ and vendor/ are not ours; write to patches/.", "patches/"),
         ("legacy/ is done: write to patches/ or to notes.md.", None),
         ("Never touch legacy/ or vendor/.", None),
-        ("Put it into legacy/sub/ instead.", None),
-        ("Write to out/.", None),
+        ("Put it into legacy/sub/ instead.", "legacy/sub/"),
+        ("See out/ for how.", None),
         ("legacy/ is version 2.5, e.g. os.getenv('X') is missing.", None),
         ("Use edit_lines.", None),
         ("legacy/ is not for csv/tsv files and/or notes.", None),
@@ -49,6 +49,21 @@ def asked(words: str, path: str = "legacy/a.py", said: str = "") -> Move | None:
 def test_the_place_that_the_words_send_a_call_to(words: str, to: str | None) -> None:
     found = asked(words)
     assert (found and found.to) == to
+
+
+@pytest.mark.parametrize(
+    ("words", "to"),
+    [
+        ("Throwaway scripts don't belong here. Put those in scratch/.", "scratch/"),
+        ("New code goes into the folder `src/`, for example src/app.py.", "src/"),
+        ("The format is described at docs/.", None),
+        ("Put it in a/ or in b/.", None),
+    ],
+)
+def test_the_folder_that_the_words_put_a_file_into(words: str, to: str | None) -> None:
+    found = asked(words, path="new.py", said="Write a script.")
+    assert (found and found.to) == to and not (found and found.away)
+    assert asked(words, path=f"{to}new.py", said="Write a script.") is None or to is None
 
 
 def test_only_a_call_that_was_where_it_is_not_to_be_is_sent_away() -> None:
@@ -115,6 +130,13 @@ def test_what_is_said_of_one_file_is_learned_on_no_other(tmp_path: Path) -> None
     found = rows(tmp_path / "w", "Never change legacy/a.py. Put it into patch.py.", call)
     siblings = [bytes(row.prompt_ids) for row in found if row.part == "sibling"]
     assert siblings and all(b"legacy/a.py" in prompt for prompt in siblings)
+
+
+def test_a_folder_that_the_model_misses_it_is_shown(tmp_path: Path) -> None:
+    """Told "put those in scratch/" this one wrote into .scratch/, and that was learned."""
+    call = Call(tool="write", arguments={"path": "a.py", "content": "x"})
+    (shown, *_) = [r for r in rows(tmp_path / "w", "Put it in patches/.", call) if r.part == "demonstration"]
+    assert (path_of(shown), shown.forced, shown.weight) == ("patches/b.py", True, 1.0)
 
 
 def test_where_it_cannot_be_forced_nothing_is_learned(tmp_path: Path) -> None:
