@@ -15,7 +15,7 @@ Not every request is of a known kind: where the prompt is like nothing of what l
 is a sibling, or near.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from statistics import fmean
 from typing import NamedTuple
@@ -167,10 +167,6 @@ def compared(
 def _families(about: Iterable[Situation]) -> set[str]:
     wanted = set(about)
     return {kind.family for kind in KINDS if not wanted.isdisjoint(kind.requests)}
-
-
-def _of(families: Collection[str]) -> tuple[Situation, ...]:
-    return _requests(kind for kind in KINDS if kind.family in families)
 
 
 def _requests(kinds: Iterable[Kind]) -> tuple[Situation, ...]:

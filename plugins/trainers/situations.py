@@ -35,7 +35,8 @@ class Kind(NamedTuple):
 
 
 def _kinds() -> tuple[Kind, ...]:
-    kinds = tomllib.loads(files(__package__).joinpath("situations.toml").read_text(encoding="utf-8"))["kind"]
+    file = files("continualcode.plugins.trainers").joinpath("situations.toml")
+    kinds = tomllib.loads(file.read_text(encoding="utf-8"))["kind"]
     return tuple(
         Kind(kind["family"], tuple(kind["tools"]), tuple(map(_situation, kind["requests"]))) for kind in kinds
     )

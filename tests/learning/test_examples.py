@@ -35,9 +35,9 @@ def test_a_command_is_about_a_file_that_was_spoken_of() -> None:
     [
         (WORDS, {"sim.py"}),
         ("Use python3 -X dev, e.g. python3 -X dev sim.py or run.py.", {"sim.py", "run.py"}),
-        ("Like this: python3 -m app.", set()),
-        ("Never touch schema.sql.", set()),
-        ("Use python3, such as in python3 app.py.", set()),
+        ("Like this: python3 -m app.", set[str]()),
+        ("Never touch schema.sql.", set[str]()),
+        ("Use python3, such as in python3 app.py.", set[str]()),
     ],
 )
 def test_the_files_of_an_example_are_those_that_nobody_spoke_of(words: str, files: set[str]) -> None:

@@ -115,7 +115,8 @@ def played(made: torch.nn.Module, samples: tuple[Tensor, ...], **_how: Any) -> C
             found = iter(torch.autograd.grad(made_of[0], wanted, by[0], allow_unused=True, retain_graph=True))
             return tuple(next(found) if one.requires_grad else None for one in (*given, *learned))
 
-    apply: Any = Played.apply
+    how: Any = Played  # its own types are unknown
+    apply = how.apply
     return lambda *values: apply(*values, *learned)
 
 
