@@ -10,14 +10,15 @@ from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
-from continualcode.plugins.trainers.examples import of_a_command, retold, spoken
+from continualcode.plugins.trainers.examples import of_a_command, retold
 from continualcode.plugins.trainers.in_question import (
     grammar_of,
     keeping,
+    spoken,
     tools_in_question,
     unheeded,
 )
-from continualcode.plugins.trainers.places import followed, move
+from continualcode.plugins.trainers.places import move
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
 
@@ -106,9 +107,8 @@ def _narrower(
     """
     if wanted := unheeded(ids, turn, correction, policy):
         return keeping(wanted, turn, correction)
-    elsewhere = move(turn, correction) or followed(ids, turn, correction, policy)
-    stays = elsewhere is not None and not elsewhere.left(ids, turn, policy)
-    return elsewhere.only(tools) if elsewhere is not None and stays else ()
+    moves = move(ids, turn, correction, policy)
+    return moves.only(tools) if moves and not moves.heeded(ids, turn, policy) else ()
 
 
 def _parting(instead: Sequence[int], rejected: Example) -> int | None:

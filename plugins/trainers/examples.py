@@ -7,23 +7,15 @@ other examples are about where a file is to be, or what it is to be called.
 """
 
 import re
-from collections.abc import Sequence
 
-from continualcode.core.data import Message
 from continualcode.core.transcript import SampledTurn
+from continualcode.plugins.trainers.in_question import spoken
+from continualcode.plugins.trainers.paths import FILE
 
 EXAMPLE = re.compile(
     r"\b(?:for example|for instance|e\.g\.|such as|like)(?=\W)(.*)", re.IGNORECASE | re.DOTALL
 )
 """What is said after it is an example."""
-
-FILE = re.compile(r"(?<![\w./:@-])(?:[\w.-]+/)*[\w-]+(?P<ending>(?:\.[A-Za-z]\w{0,9})+)(?![\w/-]|\.\w)")
-"""A file with its folder."""
-
-
-def spoken(messages: Sequence[Message]) -> str:
-    """What a conversation says, but for the system message."""
-    return "\n".join(message.text for message in messages if message.role in ("user", "tool"))
 
 
 def of_a_command(turn: SampledTurn) -> bool:
@@ -33,14 +25,14 @@ def of_a_command(turn: SampledTurn) -> bool:
     return any(file[0] in said for one in given if " " in one for file in FILE.finditer(one))
 
 
-def copied(words: str, said: str) -> set[str]:
+def copied(words: str, said: str) -> list[str]:
     """The files that a correction's example is about, and nobody has spoken of.
 
     >>> copied("Use python3 -X dev, for example python3 -X dev sim.py.", "Run app.py.")
-    {'sim.py'}
+    ['sim.py']
     """
     found = EXAMPLE.search(words)
-    return {file[0] for file in FILE.finditer(found[1]) if file[0] not in said} if found else set()
+    return [file[0] for file in FILE.finditer(found[1]) if file[0] not in said] if found else []
 
 
 def retold(words: str, said: str) -> str:

@@ -2,10 +2,9 @@
 
 "Don't use rm, move it into trash/" is about one of the many things that go through `bash`. Learned alone it
 changed them all: a 0.5B model asked for the date, or to commit, called `mv trash/…` then, and what anchors
-hold, the choice of tool, was as it had been (docs/learning.md). So on the nearest requests that take the tool
-and are about something else the base model's own call is held, as distributions are, up to the first token of
-its last argument. Not further: what comes after `pytest` is what "use pytest -q" is about, whatever was
-asked for. And not where that token is what was rejected: a file that begins with `print` as well.
+hold, the choice of tool, was as it had been (docs/learning.md). So on requests of other kinds that take the
+tool the base model's own call is held, as distributions are, up to the first token of its last argument. Not
+further: what comes after `pytest` is what "use pytest -q" is about, whatever was asked for. And not where that token is what was rejected: a file that begins with `print` as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ def held(
     row: the demonstration of a correction that is about how `tool` is called. outside: situations that it is
     not about, the nearest first. `told(done)`, of `HELD`, is called where this can be stopped.
     """
-    # Also where the demonstration had to go elsewhere (`places`).
+    # Where a correction sends a call to a place (`places`), its row can go nowhere else: these can.
     row = msgspec.structs.replace(
         row, grammar=grammar_of((tool,), turn, policy), student_grammar=None, forced=False
     )

@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 import msgspec
 
-from continualcode.core.data import Call, Json, ToolSpec
+from continualcode.core.data import Call, Json, Message, ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
@@ -26,6 +26,11 @@ NOT = re.compile(r"\b(?:not|no|never|nothing|none|without|instead of|rather than
 
 GIVEN = re.compile(r"#!\S+(?: \w+)?|`(?P<command>[^\s`]*)[^`]*`")
 """A script's first line, and what a command in backticks is given."""
+
+
+def spoken(messages: Sequence[Message]) -> str:
+    """What a conversation says, but for the system message and the model."""
+    return "\n".join(message.text for message in messages if message.role in ("user", "tool"))
 
 
 def tools_in_question(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec, ...]:
@@ -87,7 +92,7 @@ def keeping(
     call = turn.call
     if call is None or correction.solution is not None or _speaks_of_a_file(correction.feedback):
         return tools
-    said = "\n".join(message.text for message in turn.messages if message.role in ("user", "tool"))
+    said = spoken(turn.messages)
     kept = {name: value for name, value in call.arguments.items() if _stands_in(value, said)}
     return tuple(tool if tool.name == call.tool else _held(tool, kept) for tool in tools)
 

@@ -105,7 +105,7 @@ def ranked(found: Compared, most: int, whole: bool) -> Ranked:
 def _spread(order: Sequence[Situation], most: int) -> list[Situation]:
     """Half of `most` in this order, then what stands for each kind that has none of these, then the rest."""
     near = list(order[: most // 2])
-    others = {kind for kind in KINDS if set(kind.requests).isdisjoint(near)}
+    others = [kind for kind in KINDS if set(kind.requests).isdisjoint(near)]
     kinds = [kind for one in order for kind in others if one in kind.requests]
     first = [*near, *dict.fromkeys(kind.requests[0] for kind in kinds)]
     return [*first, *(one for one in order if one not in first)]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from continualcode.core.data import Message
+from continualcode.plugins.trainers.paths import FILE
 
 SHELL = r"(?:bash|the shell|the terminal|the command line|a (?:shell|bash|terminal) command)"
 """How people name it."""
@@ -53,9 +54,6 @@ FRAMES = {
 STEMS = ("orders", "parser", "cities", "worker", "shop", "mailer", "colours", "engine")
 """What files are called instead."""
 
-FILE = re.compile(r"(?<![\w.@-])(?P<stem>\w[\w-]*)(?P<end>(?:\.[A-Za-z]\w{0,9})+)(?![\w/-]|\.\w)")
-"""The name of a file, without its folder; not a number with a point in it."""
-
 LONGEST = 1000
 """How many characters of a conversation are said again at most: each variant is read anew."""
 
@@ -77,7 +75,7 @@ def reworded(messages: Sequence[Message], correction: str, most: int) -> list[tu
     if asked is None or "\n" in text or sum(len(_said(one)) for one in messages[asked:]) > LONGEST:
         return []
     system = [message for message in messages[:1] if message.role == "system"]
-    files = dict.fromkeys(found[0] for found in FILE.finditer(_without_addresses(text)))
+    files = dict.fromkeys(found["name"] for found in FILE.finditer(text))
     named = [file for file in files if file not in correction]
     found: list[tuple[Message, ...]] = []
     for number, way in enumerate(_ways(text)[:most]):
@@ -107,7 +105,7 @@ def _renamed(message: Message, names: dict[str, str]) -> Message:
     """The message with other names of files, in its call as well."""
 
     def renamed(said: str) -> str:
-        return FILE.sub(lambda file: names.get(file[0], file[0]), said)
+        return FILE.sub(lambda file: file["folder"] + names.get(file["name"], file["name"]), said)
 
     call = message.call
     if call is not None:
@@ -118,7 +116,3 @@ def _renamed(message: Message, names: dict[str, str]) -> Message:
 
 def _said(message: Message) -> str:
     return f"{message.text}{message.call.arguments if message.call else ''}"
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r"\S+(?:://|@)\S+", "", text)

@@ -20,7 +20,6 @@ in that folder. Its siblings are the situations with a file, moved there; as the
 Probes of the family that a correction is about do not count for the gate: it is meant to change them.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -34,10 +33,11 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.anchors import ANCHORS
 from continualcode.plugins.trainers.corrected import COMPARED
-from continualcode.plugins.trainers.examples import copied, of_a_command, retold, spoken
+from continualcode.plugins.trainers.examples import copied, of_a_command, retold
 from continualcode.plugins.trainers.held import HELD, held
-from continualcode.plugins.trainers.in_question import called, grammar_of, tools_in_question
-from continualcode.plugins.trainers.places import Move, followed, move
+from continualcode.plugins.trainers.in_question import called, grammar_of, spoken, tools_in_question
+from continualcode.plugins.trainers.paths import FILE, folder_of, places
+from continualcode.plugins.trainers.places import Move, move
 from continualcode.plugins.trainers.probes import PROBES
 from continualcode.plugins.trainers.ranking import PARTS, Ranked, compared, probes_near, ranked
 from continualcode.plugins.trainers.rewording import reworded
@@ -52,9 +52,8 @@ Else it is as long as the corrected prompt's."""
 FEW = 6
 """With fewer siblings than so many the corrected prompt's own variants stand in (`rewording`)."""
 
-
 LOOKED_AT = frozenset((*ANCHORS, *PROBES))
-"""What a row says of, on which nothing is learned: on no other situation anything is held or looked at."""
+"""What is near or beside is written down of these alone: nothing else is held, or looked at by the gate."""
 
 
 def parts(settings: SdpoSettings) -> int:
@@ -75,10 +74,9 @@ def siblings(
     `told(done)`, of `parts(settings)`, is called where this can be stopped.
     """
     most, asked = settings.siblings, tools_in_question(turn, correction)
-    moves = move(turn, correction) if row.forced else None
-    if moves is None and settings.divergence in COMPARED:
-        moves = followed(row.completion_ids, turn, correction, policy)
-    if moves and not moves.away:
+    can_force = settings.divergence in COMPARED
+    moves = move(row.completion_ids, turn, correction, policy) if can_force else None
+    if moves:
         narrow = grammar_of(moves.only(asked), turn, policy)
         row = msgspec.structs.replace(
             row, grammar=narrow, student_grammar=row.student_grammar or row.grammar, forced=True
@@ -142,19 +140,19 @@ class _Lesson:
         """The row of a request on which the teacher is told too; None: it does not do what was corrected."""
         row, words = self.row, self.correction.feedback.strip()
         said = spoken(conversation)
-        foreign = copied(words, said) if of_a_command(self.turn) else set[str]()
+        foreign = copied(words, said) if of_a_command(self.turn) else []
         words = retold(words, said) if foreign else words
         told, neutral = (
-            self.render(*conversation, Message(role="user", text=said))
-            for said in (words or NEUTRAL, NEUTRAL)
+            self.render(*conversation, Message(role="user", text=text))
+            for text in (words or NEUTRAL, NEUTRAL)
         )
         tokens = len(row.completion_ids) if self.tool else NAMED
 
         shown = self.policy.demonstrate(
             told, neutral, row.grammar, teacher="base", guidance=row.guidance, max_tokens=tokens
         )
-        text = "".join(self.policy.pieces(shown.token_ids))
-        if not self._heeded(shown.token_ids) or any(file in text for file in foreign):
+        call = "".join(self.policy.pieces(shown.token_ids))
+        if not self._heeded(shown.token_ids) or any(file in call for file in foreign):
             return None
         return msgspec.structs.replace(
             row,
@@ -230,7 +228,8 @@ def _folder(correction: CorrectionGiven, turn: SampledTurn) -> str:
     """A folder that the correction names and the conversation is about, with its slash; or empty."""
     conversation = [message for message in turn.messages if message.role != "system"]
     said = " ".join(f"{m.text} {m.call.arguments if m.call else ''}" for m in conversation)
-    return next((f for f in re.findall(r"[\w.-]+/", correction.feedback) if f in said), "")
+    folders = map(folder_of, places(correction.feedback))
+    return next((folder for folder in folders if folder and folder in said), "")
 
 
 def _moved(one: Situation, folder: str) -> Situation:
@@ -245,5 +244,5 @@ def file_of(one: Situation) -> str:
     >>> file_of(Situation("Show me a/b.py.")), file_of(Situation("Fetch https://example.com/a.csv."))
     ('a/b.py', '')
     """
-    named = re.search(r"[\w/-]*\w\.\w+", one.text) if "://" not in one.text else None
+    named = FILE.search(one.text)
     return one.path or (named[0] if named else "")

@@ -33,14 +33,14 @@ def test_a_command_is_about_a_file_that_was_spoken_of() -> None:
 @pytest.mark.parametrize(
     ("words", "files"),
     [
-        (WORDS, {"sim.py"}),
-        ("Use python3 -X dev, e.g. python3 -X dev sim.py or run.py.", {"sim.py", "run.py"}),
-        ("Like this: python3 -m app.", set[str]()),
-        ("Never touch schema.sql.", set[str]()),
-        ("Use python3, such as in python3 app.py.", set[str]()),
+        (WORDS, ["sim.py"]),
+        ("Use python3 -X dev, e.g. python3 -X dev sim.py or run.py.", ["sim.py", "run.py"]),
+        ("Like this: python3 -m app.", list[str]()),
+        ("Never touch schema.sql.", list[str]()),
+        ("Use python3, such as in python3 app.py.", list[str]()),
     ],
 )
-def test_the_files_of_an_example_are_those_that_nobody_spoke_of(words: str, files: set[str]) -> None:
+def test_the_files_of_an_example_are_those_that_nobody_spoke_of(words: str, files: list[str]) -> None:
     assert copied(words, "Run app.py.") == files
 
 

@@ -13,7 +13,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.places import Move, followed, move
+from continualcode.plugins.trainers.places import Move, move
 from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.settings import SdpoSettings
 
@@ -26,7 +26,8 @@ def asked(words: str, path: str = "legacy/a.py", said: str = "") -> Move | None:
     call = Call(tool="write", arguments={"path": path, "content": "x"})
     messages = (Message(role="user", text=said or f"Fix {path}."),)
     turn = SampledTurn((), (), (), SamplingParams(), None, messages, (), "", "", call)
-    return move(turn, CorrectionGiven(sample="s", call_id="c", kind="deny", feedback=words))
+    correction = CorrectionGiven(sample="s", call_id="c", kind="deny", feedback=words)
+    return move((), turn, correction, ScriptedPolicy())
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_where_it_goes_on_the_prompt_its_siblings_are_made_to_go(
     assert all(dict(json.loads(row.grammar or ""))["write"]["pattern"] == pattern for row in siblings)
     assert all("pattern" not in (row.student_grammar or "") for row in siblings)
     turn = opened.transcript.sampled(shown.sample)
-    moved = followed(shown.completion_ids, turn, corrections[0], opened.policy)
+    moved = move(shown.completion_ids, turn, corrections[0], opened.policy)
     assert moved and moved.schema == {"pattern": pattern}
 
 
