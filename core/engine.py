@@ -31,7 +31,7 @@ from continualcode.core.events import (
 from continualcode.core.limits import Limits, sentence
 from continualcode.core.plugins import failure
 from continualcode.core.protocols import Policy
-from continualcode.core.replay import reference
+from continualcode.core.replay import plan_of, reference
 from continualcode.core.review import Question, Ruling, always_rule, rule_id, strongest
 from continualcode.core.schema import check_arguments, normalise_arguments
 from continualcode.core.session import Session
@@ -130,7 +130,8 @@ def learn(session: Session) -> Outcome | None:
             ),
             cause=corrections[-1].id,
         )
-        outcome = trainer.update(plan, policy, partial(report, session, "learning"))
+        # What is carried out is what was logged: what the log cannot say is not learned either.
+        outcome = trainer.update(plan_of(started, transcript), policy, partial(report, session, "learning"))
     except (Exception, KeyboardInterrupt) as error:
         policy.restore(before)
         if isinstance(error, LogError):

@@ -60,7 +60,9 @@ def forget_contents(
     }
     needles = {*wanted, *(text for seq in wholly for text in found[seq])} - {""}
     touched = hits | _with_ids(read(path, registry), hits, needles)
-    erase(path, registry, {seq: all_of if seq in wholly else without for seq in touched})
+    # An update that is touched cannot be rebuilt, and a grammar may have a piece of what was said in it.
+    lost = wholly | {r.seq for r in read(path, registry) if isinstance(r, UpdateStarted)}
+    erase(path, registry, {seq: all_of if seq in lost else without for seq in touched})
     return Forgotten(
         events=tuple(sorted(touched)),
         updates=tuple(_lost_updates(path, registry)),

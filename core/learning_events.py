@@ -11,8 +11,8 @@ class ExampleRef(Data, frozen=True):
     """A row of an update by reference: the sample that was wrong, and what the teacher was shown.
 
     Rows that are no samples hold their `completion` as ids; `prompt` and `grammar` are None where they are
-    the sample's, as the temperature always is. wide: the student is compared under the sample's grammar.
-    forced: see `Example`.
+    the sample's, as the temperature always is. wide: the student is compared under the sample's grammar;
+    student: under this one, where it is neither that nor the teacher's. forced: see `Example`.
     """
 
     correction: str
@@ -28,6 +28,7 @@ class ExampleRef(Data, frozen=True):
     reward: float = 0.0
     wide: bool = False
     forced: bool = False
+    student: Text | None = None
 
 
 class CorrectionGiven(Record, frozen=True, kw_only=True, tag="correction_given"):

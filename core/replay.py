@@ -169,6 +169,7 @@ def reference(example: Example, transcript: Transcript) -> ExampleRef:
     own = example.part in ("sample", "attempt")
     turn = transcript.sampled(example.sample)
     elsewhere = example.prompt_ids != turn.prompt_ids
+    wide = example.student_grammar is not None and example.student_grammar == turn.grammar
     return ExampleRef(
         correction=example.correction,
         sample=example.sample,
@@ -183,8 +184,9 @@ def reference(example: Example, transcript: Transcript) -> ExampleRef:
         completion=b"" if own else pack_u32(example.completion_ids),
         prompt=transcript.shorten(example.prompt_ids, after=example.sample) if elsewhere else None,
         reward=example.reward,
-        wide=example.student_grammar is not None,
+        wide=wide,
         forced=example.forced,
+        student=None if wide else example.student_grammar,
     )
 
 
@@ -206,7 +208,7 @@ def example_of(ref: ExampleRef, transcript: Transcript) -> Example:
         weight=ref.weight,
         guidance=ref.guidance,
         reward=ref.reward,
-        student_grammar=turn.grammar if ref.wide else None,
+        student_grammar=turn.grammar if ref.wide else ref.student,
         forced=ref.forced,
     )
 

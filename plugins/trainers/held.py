@@ -4,7 +4,8 @@
 changed them all: a 0.5B model asked for the date, or to commit, called `mv trash/…` then, and what anchors
 hold, the choice of tool, was as it had been (docs/learning.md). So on requests of other kinds that take the
 tool the base model's own call is held, as distributions are, up to the first token of its last argument. Not
-further: what comes after `pytest` is what "use pytest -q" is about, whatever was asked for. And not where that token is what was rejected: a file that begins with `print` as well.
+further: what comes after `pytest` is what "use pytest -q" is about, whatever was asked for. And not where
+that token is what was rejected: a file that begins with `print` as well.
 """
 
 from collections.abc import Callable, Sequence

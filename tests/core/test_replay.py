@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continualcode.core import engine
-from continualcode.core.data import Call, SamplingParams, StepReport
+from continualcode.core.data import Call, Part, SamplingParams, StepReport, UpdateOutcome, UpdatePlan
 from continualcode.core.errors import ReplayError
 from continualcode.core.events import SampleTaken, SessionResumed, UpdateApplied, UpdateFailed, event_registry
 from continualcode.core.plugins import Plugins
 from continualcode.core.protocols import Trainer
-from continualcode.core.replay import Replayer, plan_of, reference, trainers_of
+from continualcode.core.replay import Replayer, example_of, plan_of, reference, trainers_of
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
-from continualcode.core.transcript import Transcript, fold
+from continualcode.core.transcript import SampledTurn, Transcript, fold
 from continualcode.eventlog import Record, pack_f32, pack_u32, read
 
 WRITE = Call(tool="write", arguments={"path": "b.txt", "content": "x"})
@@ -142,6 +142,69 @@ def test_a_plan_survives_the_log(tmp_path: Path) -> None:
         assert example.prompt_ids == turn.prompt_ids
         assert bytes(example.teacher_ids[: len(turn.prompt_ids) - 20]) == bytes(turn.prompt_ids[:-20])
         assert b"No." in bytes(example.teacher_ids)
+
+
+GRAMMARS = st.sampled_from(["one tool", "one folder"])
+
+
+class UnderAGrammar(Transcript):
+    """A log of turns that were under a grammar."""
+
+    def sampled(self, sample_id: str) -> SampledTurn:
+        return super().sampled(sample_id)._replace(grammar="one tool")
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory: pytest.TempPathFactory) -> Transcript:
+    """What a log holds, with an update."""
+    transcript = UnderAGrammar()
+    for record in records(recorded(tmp_path_factory.mktemp("corrected"))[0]):
+        transcript.apply(record)
+    return transcript
+
+
+@given(GRAMMARS, st.none() | GRAMMARS, st.booleans(), st.floats(0, 4), st.sampled_from(["sibling", "probe"]))
+def test_an_example_survives_the_log(
+    corrected: Transcript, grammar: str, student: str | None, forced: bool, weight: float, part: Part
+) -> None:
+    """A student's grammar that was neither the teacher's nor the sample's came back as the sample's."""
+    (started, *_) = corrected.updates.values()
+    example = msgspec.structs.replace(
+        plan_of(started, corrected).examples[0],
+        part=part,
+        prompt_ids=(1, 9),
+        completion_ids=(4, 5),
+        sampled_logprobs=(),
+        grammar=grammar,
+        student_grammar=student,
+        forced=forced,
+        weight=weight,
+    )
+    assert example_of(reference(example, corrected), corrected) == example
+
+
+def test_what_is_learned_is_what_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log cannot say of a plan, as a temperature of its own, is not learned either."""
+    ui = ScriptedUI(["go"], [Answer(verdict="deny", reason="No.")])
+    session = open_scripted(tmp_path / "p", [WRITE, "done"], ui=ui)
+    trainer: Any = session.trainer
+    planned, carried_out, seen = trainer.plan, trainer.update, list[UpdatePlan]()
+
+    def plan(*args: Any) -> UpdatePlan:
+        made = planned(*args)
+        rows = tuple(msgspec.structs.replace(each, temperature=9.0) for each in made.examples)
+        return msgspec.structs.replace(made, examples=rows)
+
+    def update(plan: UpdatePlan, *args: Any) -> UpdateOutcome:
+        seen.append(plan)
+        return carried_out(plan, *args)
+
+    monkeypatch.setattr(trainer, "plan", plan)
+    monkeypatch.setattr(trainer, "update", update)
+    engine.run(session)
+    (started,) = session.transcript.updates.values()
+    assert seen == [plan_of(started, session.transcript)]
+    assert all(row.temperature != 9.0 for row in seen[0].examples)
 
 
 def test_a_resumed_session_goes_on_from_the_same_weights_and_conversation(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from continualcode.core.data import Call, Example, Message, Sample, SamplingParams, ToolSpec
 from continualcode.core.engine import run
-from continualcode.core.events import CorrectionGiven
+from continualcode.core.events import CorrectionGiven, event_registry
+from continualcode.core.forgetting import forget_contents
+from continualcode.core.replay import example_of, reference
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import SampledTurn
@@ -124,6 +126,29 @@ def test_so_are_its_siblings_and_what_is_held_elsewhere_is_free(tmp_path: Path) 
     held = [row for row in found if row.part == "held"]
     assert held and not any(b"TODO.md" in bytes(row.completion_ids) for row in held)
     assert all("const" not in (row.grammar or "") and not row.forced for row in held)
+
+
+def test_a_replay_learns_the_same(tmp_path: Path) -> None:
+    """The student's grammar, neither the teacher's nor the sample's, came back from the log as the latter."""
+    ui = ScriptedUI(["Fix legacy/a.py."], [Answer(verdict="deny", reason=TO_TODO)])
+    opened = open_scripted(tmp_path / "w", ui=ui, policy=Homing([BEFORE, "done"]))
+    run(opened)
+    corrections = tuple(opened.transcript.corrections.values())
+    plan = Sdpo(SdpoSettings()).plan(corrections, opened.transcript, opened.policy).examples
+    forced = [row for row in plan if row.forced]
+    assert forced and all(row.student_grammar not in (None, row.grammar) for row in forced)
+    again = [example_of(reference(row, opened.transcript), opened.transcript) for row in plan]
+    assert again == list(plan)
+
+
+def test_a_place_is_forgotten_with_the_words_that_named_it(tmp_path: Path) -> None:
+    ui = ScriptedUI(["Fix legacy/a.py."], [Answer(verdict="deny", reason=TO_TODO)])
+    opened = open_scripted(tmp_path / "w", ui=ui, policy=Homing([BEFORE, "done"]))
+    run(opened)
+    opened.close("quit")
+    assert b"TODO.md" in opened.log.path.read_bytes()
+    forget_contents(opened.log.path, event_registry(), texts=[TO_TODO])
+    assert b"TODO.md" not in opened.log.path.read_bytes()
 
 
 def test_what_is_said_of_one_file_is_learned_on_no_other(tmp_path: Path) -> None:
