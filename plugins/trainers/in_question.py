@@ -8,7 +8,7 @@ of the cases, as any contradiction made the model reach for another tool (docs/l
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 import msgspec
@@ -93,8 +93,8 @@ def keeping(
     if call is None or correction.solution is not None or _speaks_of_a_file(correction.feedback):
         return tools
     said = spoken(turn.messages)
-    kept = {name: value for name, value in call.arguments.items() if _stands_in(value, said)}
-    return tuple(tool if tool.name == call.tool else _held(tool, kept) for tool in tools)
+    kept = {name: {"const": value} for name, value in call.arguments.items() if _stands_in(value, said)}
+    return tuple(tool if tool.name == call.tool else narrowed(tool, kept) for tool in tools)
 
 
 def grammar_of(tools: tuple[ToolSpec, ...], turn: SampledTurn, policy: Policy) -> str | None:
@@ -121,10 +121,10 @@ def _names(words: str, tool: str) -> bool:
     return re.search(rf"(?<![\w./-]){re.escape(tool)}(?![\w/-]|\.\w)", words, re.IGNORECASE) is not None
 
 
-def _held(tool: ToolSpec, kept: dict[str, str]) -> ToolSpec:
-    """The tool with no choice left for those of its arguments that are in `kept`."""
+def narrowed(tool: ToolSpec, schemas: Mapping[str, Mapping[str, Json]]) -> ToolSpec:
+    """The tool with other schemas for those of its arguments that are in `schemas`."""
     properties = {
-        name: {"const": kept[name]} if name in kept else schema
+        name: {**schemas[name]} if name in schemas else schema
         for name, schema in tool.parameters.get("properties", {}).items()
     }
     return msgspec.structs.replace(tool, parameters={**tool.parameters, "properties": properties})

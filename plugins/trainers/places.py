@@ -13,13 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import msgspec
-
 from continualcode.core.data import Call, ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import CLAUSES, NOT, called, spoken
+from continualcode.plugins.trainers.in_question import CLAUSES, NOT, called, narrowed, spoken
 from continualcode.plugins.trainers.paths import folder_of, places, within
 
 INTO = re.compile(
@@ -59,7 +57,7 @@ class Move(NamedTuple):
 
     def only(self, tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
         """The tools with no other place left."""
-        return tuple(_with(tool, self.argument, self.schema) for tool in tools)
+        return tuple(narrowed(tool, {self.argument: self.schema}) for tool in tools)
 
 
 def move(shown: Sequence[int], turn: SampledTurn, correction: CorrectionGiven, policy: Policy) -> Move | None:
@@ -119,8 +117,10 @@ def _there(path: str, to: str) -> bool:
 def _schema(to: str, ending: bool = False) -> dict[str, str]:
     """What a path to a folder, to a file, or with an ending is."""
     if ending:
-        return {"pattern": f"^{PATH}+{re.escape(to)}$"}
-    return {"pattern": f"^{re.escape(to)}{PATH}+$"} if to.endswith("/") else {"const": to}
+        return {"type": "string", "pattern": f"^{PATH}+{re.escape(to)}$"}
+    if to.endswith("/"):
+        return {"type": "string", "pattern": f"^{re.escape(to)}{PATH}+$"}
+    return {"const": to}
 
 
 def _value(ids: Sequence[int], argument: str, turn: SampledTurn, policy: Policy) -> str | None:
@@ -130,12 +130,3 @@ def _value(ids: Sequence[int], argument: str, turn: SampledTurn, policy: Policy)
     text = "".join(policy.pieces(ids))
     value, found, _ = text.removeprefix(begins).partition(ends[:1])
     return value if text.startswith(begins) and found else None
-
-
-def _with(tool: ToolSpec, argument: str, schema: dict[str, str]) -> ToolSpec:
-    """The tool with another schema for a text argument that it has."""
-    properties = dict(tool.parameters.get("properties", {}))
-    if argument not in properties:
-        return tool
-    properties[argument] = {"type": "string", **schema}
-    return msgspec.structs.replace(tool, parameters={**tool.parameters, "properties": properties})

@@ -219,7 +219,7 @@ def test_where_it_goes_on_the_prompt_its_siblings_are_made_to_go(
     assert all("pattern" not in (row.student_grammar or "") for row in siblings)
     turn = opened.transcript.sampled(shown.sample)
     moved = move(shown.completion_ids, turn, corrections[0], opened.policy)
-    assert moved and moved.schema == {"pattern": pattern}
+    assert moved and moved.schema == {"type": "string", "pattern": pattern}
 
 
 def test_a_mere_folder_is_nowhere_to_go(tmp_path: Path) -> None:
