@@ -6,7 +6,7 @@
 LOG is one that `run.py` wrote, RULE the one that it was taught first. Its update is carried out again, with
 other settings of the trainer where they are given, and after each step the choice of tool is looked at: on
 the rule's held-out prompts, on the controls, and on every fourth anchor. So it shows what where an update
-ends does not: a step that went too far, and the way back.
+ends does not: a step that went too far, and the way back. At the end each held-out prompt is told apart.
 
 Nothing is planned anew: the rows are the logged ones, and settings that only those depend on change nothing.
 Exact probabilities; no draws.
@@ -65,6 +65,13 @@ class Watch:
         return (
             f"{self._name}: {tool} {odds:+.2f}, KL {moved:.3f}, {others} of {len(now)} otherwise, "
             f"P({tool}) {fmean(n[tool] for n in now):.2f}"
+        )
+
+    def each(self, tool: str, marks: Sequence[str]) -> str:
+        """Of each prompt, with its mark: the log-odds of `tool` before and now, and what is likeliest now."""
+        return "; ".join(
+            f"{mark} {_log_odds(before[tool]):+.1f} to {_log_odds(now[tool]):+.1f}, {_likeliest(now)}"
+            for mark, before, now in zip(marks, self._before, self.now(), strict=True)
         )
 
 
@@ -139,6 +146,8 @@ def follow(session: Session, log: Path, cases: Cases, name: str, given: Mapping[
     if outcome.steps != last:  # it went back
         told(outcome.steps, 0)
     print(f"{outcome.steps} steps, {outcome.rejected or 'applied'}, {outcome.metrics}")
+    marks = ["after a call" if case.history else "at the start" for case in rule.held_out]
+    print(f"held-out, log-odds of {tool}: {watched[0].each(tool, marks)}")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.eventlog import unpack_u32
 from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.probes import PROBES
-from continualcode.plugins.trainers.situations import KINDS, Situation, messages
+from continualcode.plugins.trainers.situations import KINDS, Situation, begun, is_begun, messages
 
 OF_A_KIND = 1
 """How many requests of a kind are held on to. A step takes some of them in turn, so more cost nothing
@@ -28,6 +28,9 @@ there; but each is scored in a session's first update, and whitens every one."""
 
 ANCHORS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
 """Held on to, where no correction is about them."""
+
+BEGUN = frozenset(ANCHORS[::2])
+"""Those that are held on to after a call, where that is where a corrected turn is."""
 
 NAMED = 10
 """How many tokens a completion has, most often at most: a call, up to its tool's name."""
@@ -42,8 +45,8 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
     turn, sample: the corrected one, whose grammar the rows share.
     """
     drawn = _drawn_before(transcript)
-    begun = _begun(turn, policy)
-    most = max(NAMED, len(begun) + NAME)
+    opening = _opening(turn, policy)
+    most = max(NAMED, len(opening) + NAME)
     rows: list[Example] = []
     parts: tuple[tuple[Part, Sequence[Situation]], ...] = (
         ("anchor", ANCHORS),
@@ -51,8 +54,8 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
     )
     for part, situations in parts:
         for one in situations:
-            ids = policy.render(messages(turn, one), turn.tools)
-            completion = drawn.get(ids) or (begun if part == "anchor" else ())
+            ids = policy.render(messages(turn, held_on(one, turn)), turn.tools)
+            completion = drawn.get(ids) or (opening if part == "anchor" else ())
             if not completion:
                 completion = policy.demonstrate(
                     ids, ids, turn.grammar, teacher="base", guidance=1.0, max_tokens=most
@@ -73,7 +76,12 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
     return rows
 
 
-def _begun(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
+def held_on(one: Situation, turn: SampledTurn) -> Situation:
+    """A situation as it is held on to where `turn` is corrected: every second one where that turn is."""
+    return begun(one) if one in BEGUN and is_begun(turn) else one
+
+
+def _opening(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:
     """A call of the first tool up to the first token of its name; empty where no grammar says how it begins.
 
     The token that the base model would take there is not needed: an anchor holds its distribution.

@@ -72,20 +72,23 @@ class Ranked(NamedTuple):
     outside: tuple[Situation, ...]
 
 
-def ranked(found: Compared, most: int, whole: bool) -> Ranked:
+def ranked(found: Compared, most: int, whole: bool, alone: bool = False) -> Ranked:
     """At most `most` siblings, and what is by them, of the situations that were compared.
 
-    whole: several tools are in question.
+    whole: several tools are in question. alone: requests were compared, whether a file was read or not.
     """
     alike = {one: near for one, near in found.alike.items() if one not in PROBES}
     order = sorted(alike, key=lambda one: -alike[one])
     leading = _leading(found)
-    family = leading[0].family if leading else ""
-    kin = [kind for kind in KINDS if kind.family == family]
+    of = {kind: kind.about if alone else kind.family for kind in KINDS}
+    family = of[leading[0]] if leading else ""
+    kin = [kind for kind in KINDS if of[kind] == family]
     by_kind = {kind: _nearness(kind, alike) for kind in kin}
     wide = [kind for kind in kin if by_kind[kind] >= ALSO * max(by_kind.values())]
     about = _requests(wide if whole else (kind for kind in leading if kind in kin))
     may_be = {*_requests(kin if whole else ()), *_requests(leading)}
+    if alone:  # what was read is their own then
+        about = tuple(one for one in _requests(kin) if one.path) or about
     siblings = _spread([one for one in order if one in about], most)[:most]
     others = [one for one in order if one not in siblings]
     top = max(alike[order[0]], 0.0)
@@ -95,9 +98,9 @@ def ranked(found: Compared, most: int, whole: bool) -> Ranked:
         for place, one in enumerate(others, len(siblings))
         if one not in may_be and (place < NEXT or alike[one] >= NEAR * top)
     ]
-    families = {kind.family for kind in leading}
+    families = {of[kind] for kind in leading}
     nearest = {kind: next(one for one in order if one in kind.requests) for kind in KINDS}
-    outside = [one for kind, one in nearest.items() if kind.family not in families]
+    outside = [one for kind, one in nearest.items() if of[kind] not in families]
     outside = [one for one in order if one in outside and alike[one] < NEAR * top]
     return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
 
@@ -107,7 +110,7 @@ def _spread(order: Sequence[Situation], most: int) -> list[Situation]:
     near = list(order[: most // 2])
     others = [kind for kind in KINDS if set(kind.requests).isdisjoint(near)]
     kinds = [kind for one in order for kind in others if one in kind.requests]
-    first = [*near, *dict.fromkeys(kind.requests[0] for kind in kinds)]
+    first = [*near, *dict.fromkeys(next(one for one in kind.requests if one in order) for kind in kinds)]
     return [*first, *(one for one in order if one not in first)]
 
 

@@ -18,6 +18,10 @@ comes back on others. So situations are ranked by how like the prompt they are (
 A correction that names a folder of the corrected prompt ("never change files in generated/") is about files
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
 Probes of the family that a correction is about do not count for the gate: it is meant to change them.
+
+What is learned right after a request does not reach what comes after a call, nor the other way round: learned
+on "rename it" after a file was read, P(the call that was asked for) went to .98 after one, and stayed at 0
+without. So siblings are where the corrected turn is: where that comes after a call, after a file was read.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,18 +35,18 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.anchors import ANCHORS
+from continualcode.plugins.trainers.anchors import ANCHORS, held_on
 from continualcode.plugins.trainers.corrected import COMPARED
 from continualcode.plugins.trainers.examples import copied, of_a_command, retold
 from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, grammar_of, spoken, tools_in_question
-from continualcode.plugins.trainers.paths import FILE, folder_of, places
+from continualcode.plugins.trainers.paths import folder_of, places
 from continualcode.plugins.trainers.places import Move, move
 from continualcode.plugins.trainers.probes import PROBES
 from continualcode.plugins.trainers.ranking import PARTS, Ranked, compared, probes_near, ranked
 from continualcode.plugins.trainers.rewording import reworded
 from continualcode.plugins.trainers.settings import SdpoSettings
-from continualcode.plugins.trainers.situations import Situation, messages
+from continualcode.plugins.trainers.situations import Situation, begun, file_of, is_begun, messages
 from continualcode.plugins.trainers.teacher_context import NEUTRAL
 
 NAMED = 10
@@ -89,15 +93,18 @@ def siblings(
         told(PARTS + number)
         return lesson.elsewhere(conversation)
 
-    shown = [(one, learned(messages(turn, one), number)) for number, one in enumerate(found.siblings)]
-    rows = [example for _, example in shown if example is not None]
+    placed = [begun(one) for one in found.siblings] if is_begun(turn) else found.siblings
+    learnt = [learned(messages(turn, one), number) for number, one in enumerate(placed)]
+    shown = list(zip(found.siblings, placed, learnt, strict=True))
+    rows = [example for *_, example in shown if example is not None]
     missing = max(0, min(most, FEW) - len(rows))
     rows += filter(None, (learned(variant, most + n) for n, variant in enumerate(variants[:missing])))
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     if tool := lesson.tool:
         done = PARTS + most + FEW
         rows += held(row, tool, turn, found.outside, policy, settings, lambda n: told(done + n))
-    passed = [one for one, example in shown if example is None]
+    # On an anchor that is somewhere else nothing is held either.
+    passed = [one for one, there, row in shown if row is None or held_on(one, turn) != there]
     rows += [lesson.idle("near", one) for one in (*passed, *found.near) if one in LOOKED_AT]
     return rows + [lesson.idle("beside", one) for one in (*found.beside, *probes) if one in LOOKED_AT]
 
@@ -165,7 +172,7 @@ class _Lesson:
 
     def idle(self, part: Part, one: Situation) -> Example:
         """A row on which nothing is learned."""
-        ids = self.render(*messages(self.turn, one))
+        ids = self.render(*messages(self.turn, held_on(one, self.turn)))
         return msgspec.structs.replace(
             self.row,
             part=part,
@@ -193,14 +200,22 @@ def _found(
 ) -> tuple[Ranked, list[Situation]]:
     """The situations ranked, and the probes that the correction is or may be about."""
     turn, words = lesson.turn, lesson.correction.feedback.strip()
+    alone = is_begun(turn)  # requests are compared, whatever was done about them
+
+    def rendered(one: Situation) -> tuple[int, ...]:
+        return lesson.render(*messages(turn, Situation(one.text) if alone else one))
+
     likeness = compared(
         cast(Discerning, lesson.policy),
-        lambda one: lesson.render(*messages(turn, one)),
-        [lesson.row.prompt_ids, *(lesson.render(*variant) for variant in variants)],
+        rendered,
+        [
+            lesson.render(*_request(each)) if alone else lesson.render(*each)
+            for each in (turn.messages, *variants)
+        ],
         lesson.render(*messages(turn, Situation(words))) if words else (),
         told,
     )
-    found = ranked(likeness, most, whole=len(lesson.asked) > 1)
+    found = ranked(likeness, most, whole=len(lesson.asked) > 1, alone=alone)
     probes = probes_near(likeness, found)
     away = lesson.moves.away if lesson.moves else ""
     if away and not away.endswith("/"):  # of one file: no other request is about it
@@ -210,6 +225,13 @@ def _found(
         moved = (_moved(one, folder) for one in (*near, *found.beside) if file_of(one))
         found = Ranked(tuple(moved)[:most], near, found.beside, found.outside)
     return found, probes
+
+
+def _request(conversation: Sequence[Message]) -> tuple[Message, ...]:
+    """What was asked for last, after the system message."""
+    system = [message for message in conversation[:1] if message.role == "system"]
+    asked = [message for message in conversation if message.role == "user"][-1:]
+    return (*system, *asked)
 
 
 def _corrected(shown: Sequence[int], rejected: Sequence[int]) -> tuple[int, ...]:
@@ -236,13 +258,3 @@ def _moved(one: Situation, folder: str) -> Situation:
     file = file_of(one)
     path = folder + file.rpartition("/")[2]
     return Situation(one.text.replace(file, path), path if one.path else "", one.content)
-
-
-def file_of(one: Situation) -> str:
-    """The file that a situation is about; empty: none. That of an address is elsewhere.
-
-    >>> file_of(Situation("Show me a/b.py.")), file_of(Situation("Fetch https://example.com/a.csv."))
-    ('a/b.py', '')
-    """
-    named = FILE.search(one.text)
-    return one.path or (named[0] if named else "")

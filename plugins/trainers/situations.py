@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from continualcode.core.data import Call, Message
-from continualcode.core.transcript import SampledTurn
+from continualcode.core.transcript import DENIED, SampledTurn
+from continualcode.plugins.trainers.paths import FILE
 
 
 class Situation(NamedTuple):
@@ -32,6 +33,11 @@ class Kind(NamedTuple):
     family: str
     tools: tuple[str, ...]
     requests: tuple[Situation, ...]
+
+    @property
+    def about(self) -> str:
+        """The family, whether a file was read before or not."""
+        return self.family.removesuffix(" that was read")
 
 
 def _kinds() -> tuple[Kind, ...]:
@@ -56,6 +62,48 @@ def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
     """Those of `among` that are for a tool; all of them where nothing is known of it."""
     kinds = [kind for kind in KINDS if tool in kind.tools]
     return [one for one in among if not kinds or any(one in kind.requests for kind in kinds)]
+
+
+READ = tuple(one for one in SITUATIONS if one.path)
+"""Those after which a file was read."""
+
+NEW = frozenset(one for kind in KINDS if kind.tools == ("write",) for one in kind.requests)
+"""Those for a file that is not there yet."""
+
+
+def is_begun(turn: SampledTurn) -> bool:
+    """Whether a turn comes after a call that was made, not right after a request."""
+    for message in reversed(turn.messages):
+        if message.role == "user":
+            return False
+        if message.role == "tool" and not message.text.startswith(DENIED):
+            return True
+    return False
+
+
+def begun(one: Situation) -> Situation:
+    """The same after a file was read: the one that it is about, with what another one of its sort says.
+
+    >>> begun(Situation("Move style.css into assets/.")).path
+    'style.css'
+    """
+    if one.path:
+        return one
+    path = "" if one in NEW else file_of(one)
+    ending = path.rpartition(".")[2]
+    fitting = [read for read in READ if path and read.path.rpartition(".")[2] == ending] or READ
+    read = fitting[len(one.text) % len(fitting)]
+    return one._replace(path=path or read.path, content=read.content)
+
+
+def file_of(one: Situation) -> str:
+    """The file that a situation is about; empty: none. That of an address is elsewhere.
+
+    >>> file_of(Situation("Show me a/b.py.")), file_of(Situation("Fetch https://example.com/a.csv."))
+    ('a/b.py', '')
+    """
+    named = FILE.search(one.text)
+    return one.path or (named[0] if named else "")
 
 
 def messages(turn: SampledTurn, situation: Situation) -> tuple[Message, ...]:
