@@ -30,7 +30,8 @@ ANCHORS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
 """Held on to, where no correction is about them."""
 
 BEGUN = frozenset(ANCHORS[::2])
-"""Those that are held on to after a call, where that is where a corrected turn is."""
+"""Those that are held on to after a call where a correction is learned there, as what is learned there moves
+little right after a request; not all, as it moves some."""
 
 NAMED = 10
 """How many tokens a completion has, most often at most: a call, up to its tool's name."""

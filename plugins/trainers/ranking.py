@@ -80,8 +80,9 @@ def ranked(found: Compared, most: int, whole: bool, alone: bool = False) -> Rank
     alike = {one: near for one, near in found.alike.items() if one not in PROBES}
     order = sorted(alike, key=lambda one: -alike[one])
     leading = _leading(found)
-    of = {kind: kind.about if alone else kind.family for kind in KINDS}
-    family = of[leading[0]] if leading else ""
+    # Else a prompt is like what comes after a call only where it does as well.
+    of = {kind: (kind.family, kind.begun and not alone) for kind in KINDS}
+    family = of[leading[0]] if leading else None
     kin = [kind for kind in KINDS if of[kind] == family]
     by_kind = {kind: _nearness(kind, alike) for kind in kin}
     wide = [kind for kind in kin if by_kind[kind] >= ALSO * max(by_kind.values())]

@@ -19,9 +19,10 @@ A correction that names a folder of the corrected prompt ("never change files in
 in that folder. Its siblings are the situations with a file, moved there; as they are they count as near.
 Probes of the family that a correction is about do not count for the gate: it is meant to change them.
 
-What is learned right after a request does not reach what comes after a call, nor the other way round: learned
-on "rename it" after a file was read, P(the call that was asked for) went to .98 after one, and stayed at 0
-without. So siblings are where the corrected turn is: where that comes after a call, after a file was read.
+What is learned right after a request does not reach what comes after a call, nor the other way round, so
+siblings are where the corrected turn is: where that comes after a call, after a file was read. And a prompt
+is compared by its request alone: by all that was said, what came after a call was like whatever does, and
+"use bash with cp" was learned on every edit of a file that had been read (docs/learning.md).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -104,7 +105,7 @@ def siblings(
         done = PARTS + most + FEW
         rows += held(row, tool, turn, found.outside, policy, settings, lambda n: told(done + n))
     # On an anchor that is somewhere else nothing is held either.
-    passed = [one for one, there, row in shown if row is None or held_on(one, turn) != there]
+    passed = [one for one, there, example in shown if example is None or held_on(one, turn) != there]
     rows += [lesson.idle("near", one) for one in (*passed, *found.near) if one in LOOKED_AT]
     return rows + [lesson.idle("beside", one) for one in (*found.beside, *probes) if one in LOOKED_AT]
 
@@ -200,7 +201,7 @@ def _found(
 ) -> tuple[Ranked, list[Situation]]:
     """The situations ranked, and the probes that the correction is or may be about."""
     turn, words = lesson.turn, lesson.correction.feedback.strip()
-    alone = is_begun(turn)  # requests are compared, whatever was done about them
+    alone = is_begun(turn)  # else a file that was read makes situations alike, not what is asked for
 
     def rendered(one: Situation) -> tuple[int, ...]:
         return lesson.render(*messages(turn, Situation(one.text) if alone else one))
@@ -208,10 +209,7 @@ def _found(
     likeness = compared(
         cast(Discerning, lesson.policy),
         rendered,
-        [
-            lesson.render(*_request(each)) if alone else lesson.render(*each)
-            for each in (turn.messages, *variants)
-        ],
+        [lesson.render(*_request(each)) for each in (turn.messages, *variants)],
         lesson.render(*messages(turn, Situation(words))) if words else (),
         told,
     )

@@ -35,9 +35,9 @@ class Kind(NamedTuple):
     requests: tuple[Situation, ...]
 
     @property
-    def about(self) -> str:
-        """The family, whether a file was read before or not."""
-        return self.family.removesuffix(" that was read")
+    def begun(self) -> bool:
+        """Whether such requests come after a file was read."""
+        return bool(self.requests[0].path)
 
 
 def _kinds() -> tuple[Kind, ...]:

@@ -17,6 +17,7 @@ from continualcode.plugins.trainers.situations import KINDS, NEW, SITUATIONS, Ki
 
 LOOK = Call(tool="read", arguments={"path": "a.log"})
 WRITE = Call(tool="write", arguments={"path": "b.log", "content": "x"})
+DONE = Call(tool="reply", arguments={"text": "It says started."})
 RENAMES, TYPOS = (
     next(kind for kind in KINDS if kind.requests[0].text == text)
     for text in ("Use bash to rename the file a.log to b.log.", "Fix the spelling mistake in about.html.")
@@ -88,11 +89,26 @@ def test_every_second_anchor_is_held_there_and_none_on_what_is_learned(tmp_path:
 
 def test_a_change_of_a_file_is_one_whether_it_was_read_or_not(tmp_path: Path) -> None:
     rows, _ = taught(tmp_path / "w", LOOK, WRITE, kind=TYPOS)
-    changes = {one.text for kind in KINDS if kind.about == "change a file" for one in kind.requests}
-    assert len({kind.family for kind in KINDS if kind.about == "change a file"}) == 2
+    changes = {one.text for kind in KINDS if kind.family == "change a file" for one in kind.requests}
     assert not {asked(row.prompt_ids) for row in of(rows, "anchor") if row.weight} & changes
     learned = {asked(row.prompt_ids) for row in of(rows, "sibling")}  # with what was read there
     assert learned and learned <= {one.text for one in SITUATIONS if one.path}
+
+
+def test_what_was_asked_for_before_does_not_make_a_prompt_like_another_either(tmp_path: Path) -> None:
+    """The second request of a session: its calls are not of the first one."""
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "a.log").write_text("started\n")
+    policy = OfAKind([LOOK, DONE, WRITE], RENAMES)
+    answers = [Answer(verdict="allow"), Answer(verdict="deny", reason="Use bash.")]
+    ui = ScriptedUI(["show a.log", "call a.log b.log"], answers)
+    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
+    session = open_scripted(tmp_path / "w", ui=ui, policy=policy, config=config)
+    engine.run(session)
+    (started,) = (r for r in read(session.log.path, event_registry()) if isinstance(r, UpdateStarted))
+    siblings = of(plan_of(started, session.transcript).examples, "sibling")
+    assert siblings and not [row for row in siblings if after_a_call(row.prompt_ids)]
+    assert policy.compared[0].count("user: ") == 1 and "call a.log b.log" in policy.compared[0]
 
 
 def test_right_after_a_request_all_are_as_they_are(tmp_path: Path) -> None:
