@@ -235,11 +235,21 @@ class PromptTokens(Data, frozen=True):
 
 
 Part: TypeAlias = Literal[
-    "sample", "demonstration", "sibling", "rehearsed", "attempt", "near", "beside", "held", "anchor", "probe"
+    "sample",
+    "demonstration",
+    "retry",
+    "sibling",
+    "rehearsed",
+    "attempt",
+    "near",
+    "beside",
+    "held",
+    "anchor",
+    "probe",
 ]
 """What a row of an update is for; see `Example`."""
 
-LESSONS: tuple[Part, ...] = ("sample", "demonstration", "sibling")
+LESSONS: tuple[Part, ...] = ("sample", "demonstration", "retry", "sibling")
 """Rows of a correction's own that it is learned on, and later rehearsed on."""
 
 IDLE: tuple[Part, ...] = ("near", "beside")
@@ -256,6 +266,7 @@ class Example(Data, frozen=True):
     sample         the completion was drawn by the student, with `sampled_logprobs` (same length)
     demonstration  the teacher's own completion: what it would do instead; no `sampled_logprobs`; weighs
                    0 where it is what was rejected, as nothing can be learned of that
+    retry          the demonstration where the model is asked again: after the call that was denied
     sibling        a demonstration on another prompt, which the model finds alike
     rehearsed      a row of one of those kinds, of an earlier correction
     attempt        drawn by the student as well, and not distilled: its `reward` counts, next to those of the

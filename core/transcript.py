@@ -48,8 +48,7 @@ from continualcode.core.undo_events import (
 )
 from continualcode.eventlog import Record, unpack_f32, unpack_u32
 
-DENIED = "The user denied this call"
-"""How the model is told of a denial; what follows are the user's words."""
+DENIED = "The user denied this call"  # what follows are the user's words
 
 ATTACHED = "\n\nContent of the file "
 """What comes before each file that goes with a prompt."""
@@ -377,8 +376,7 @@ class Transcript:
             text = f"Your call of {proposed.call.tool} was wrong: {decision.reason}"
             self.messages.append(Message(role="user", text=text))
         elif decision.verdict == "deny":
-            said = f": {decision.reason}" if decision.reason else "."
-            self.messages.append(Message(role="tool", text=f"{DENIED}{said}"))
+            self.messages.append(denial(decision.reason))
         elif decision.arguments is not None:
             edited = Call(tool=proposed.call.tool, arguments=decision.arguments)
             # A copy, as samples hold on to the list in which the model's own call stands.
@@ -387,6 +385,11 @@ class Transcript:
     def _settle(self, corrections: Iterable[str]) -> None:
         settled = set(corrections)
         self._pending = {i: c for i, c in self._pending.items() if i not in settled}
+
+
+def denial(reason: str | None) -> Message:
+    """What the model is told of a call that did not run."""
+    return Message(role="tool", text=f"{DENIED}: {reason}" if reason else f"{DENIED}.")
 
 
 def fold(records: Iterable[Record], feedback: Mapping[str, FeedbackType] | None = None) -> Transcript:

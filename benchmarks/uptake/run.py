@@ -15,6 +15,9 @@ A seed is another beginning: the untrained adapter's, the draws', and which trai
 (seed 0: the first one; at temperature 0, the default, draws alone would change nothing that is learned). A
 prompt on which the model makes no such mistake is followed by the rule's next one.
 
+`retry` is the first thing that a user sees of an update: after its call was denied the model is asked again,
+in the same conversation. With `--set session.train=false` it is what the words alone do there.
+
 Not a timed benchmark: seconds are written down, but other work on the machine shows in them. Tokens through
 the model (`lessons.Meter`) are exact.
 """
@@ -38,6 +41,7 @@ from continualcode.core.events import UpdateApplied, UpdateRejected
 from continualcode.core.plugins import Plugins
 from continualcode.core.session import Session, open_session
 from continualcode.core.testing import ScriptedUI
+from continualcode.core.transcript import DENIED
 
 HERE = Path(__file__).parent
 UNTAUGHT = ("none", "context")
@@ -117,6 +121,7 @@ class Bench:
                     taught = self.teach(arm, session, rule, lessons)
                 cost = meter.read()
                 ruler = Ruler(session, self.settings)
+                again = retry(session, ruler, rule)
                 held = [
                     ruler.case(case, rule) for case in (told(rule) if arm == "context" else rule).held_out
                 ]
@@ -126,6 +131,7 @@ class Bench:
                     lessons=msgspec.to_builtins(taught),
                     updates=updates(session),
                     cost=cost,
+                    retry=again,
                     controls=None if known else self.controls(ruler),
                     **figures(held),
                     **said,
@@ -209,6 +215,16 @@ def figures(held: list[CaseFigures]) -> dict[str, Any]:
         "obeys": fmean(one.obeys for one in held),
         "cases": [(one.violates, one.obeys) for one in held],
     }
+
+
+def retry(session: Session, ruler: Ruler, rule: CaseRule) -> tuple[float, float] | None:
+    """P(mistake) and P(obeyed) where the model is asked again: after its call was denied; None: none was."""
+    messages = session.transcript.messages
+    if not messages or not messages[-1].text.startswith(DENIED):
+        return None
+    ids = session.policy.render(messages, session.transcript.tools)
+    found = ruler.judged(ids, rule, session.workspace)
+    return found.violates, found.obeys
 
 
 def updates(session: Session) -> list[dict[str, Any]]:

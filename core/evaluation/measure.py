@@ -156,9 +156,15 @@ class Ruler:
         with tempfile.TemporaryDirectory(prefix="continualcode-case-") as folder:
             workspace = Workspace(Path(folder))
             ids = self.prompt(case, workspace)
-            tools = self._tools(ids)
-            wanted = [rule.violates, *([rule.obeys] if rule.obeys else [])]
-            found = self._outcomes(ids, tools, wanted, workspace)
+            return self.judged(ids, rule, workspace, case.prompt, case.group)
+
+    def judged(
+        self, ids: Sequence[int], rule: CaseRule, workspace: Workspace, prompt: str = "", group: str = ""
+    ) -> CaseFigures:
+        """The same after a prompt at hand, in a workspace as it is. prompt, group: what to call it."""
+        tools = self._tools(ids)
+        wanted = [rule.violates, *([rule.obeys] if rule.obeys else [])]
+        found = self._outcomes(ids, tools, wanted, workspace)
         violating = {tool: rows[0] for tool, rows in found.outcomes.items()}
         violates = sum(tools[tool] * fmean(row) for tool, row in violating.items())
         if rule.obeys is None:  # whatever is no mistake
@@ -168,8 +174,8 @@ class Ruler:
             obeying = {tool: rows[1] for tool, rows in found.outcomes.items()}
             obeys = sum(tools[tool] * fmean(row) for tool, row in obeying.items())
         return CaseFigures(
-            group=case.group or rule.group,
-            prompt=case.prompt,
+            group=group or rule.group,
+            prompt=prompt,
             tools=tools,
             violates=violates,
             obeys=obeys,

@@ -13,10 +13,10 @@ from continualcode.core.data import IDLE, Example, Objective, Optimiser
 DECISION = 0.2
 """Nats between student and teacher at which a position is one where the student is to decide otherwise."""
 
-CORRECTING = ("sample", "demonstration", "sibling", "rehearsed")
+CORRECTING = ("sample", "demonstration", "retry", "sibling", "rehearsed")
 """The kinds of rows that are about corrections, and have a teacher that was told."""
 
-SHOWN = ("demonstration", "sibling", "rehearsed")
+SHOWN = ("demonstration", "retry", "sibling", "rehearsed")
 """The kinds whose completion is the teacher's own."""
 
 ANCHORING = ("anchor", "held")

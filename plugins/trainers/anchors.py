@@ -14,24 +14,34 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from continualcode.core.data import Call, Example, Part
+from continualcode.core.data import Call, Example, Message, Part
 from continualcode.core.protocols import Policy
-from continualcode.core.transcript import SampledTurn, Transcript
+from continualcode.core.transcript import SampledTurn, Transcript, denial
 from continualcode.eventlog import unpack_u32
 from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.probes import PROBES
-from continualcode.plugins.trainers.situations import KINDS, Situation, begun, is_begun, messages
+from continualcode.plugins.trainers.situations import KINDS, Situation, begun, file_of, is_begun, messages
 
 OF_A_KIND = 1
 """How many requests of a kind are held on to. A step takes some of them in turn, so more cost nothing
 there; but each is scored in a session's first update, and whitens every one."""
 
-ANCHORS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
-"""Held on to, where no correction is about them."""
+REQUESTS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
+"""Held on to right after the request."""
 
-BEGUN = frozenset(ANCHORS[::2])
+BEGUN = frozenset(REQUESTS[::2])
 """Those that are held on to after a call where a correction is learned there, as what is learned there moves
 little right after a request; not all, as it moves some."""
+
+REFUSED = tuple(kind.requests[OF_A_KIND] for kind in KINDS[::8])
+"""Held on to after a call that was denied, as a demonstration is learned after one (`retry`): else the model
+did after any denial what it had been taught after the last (docs/learning.md, *The retry*)."""
+
+ANCHORS = (*REQUESTS, *REFUSED)
+"""Held on to, where no correction is about them."""
+
+WORDS = ("No, not like that.", "That is wrong.", "Not this one.", "Don't.")
+"""In which they are denied: they ask for nothing."""
 
 NAMED = 10
 """How many tokens a completion has, most often at most: a call, up to its tool's name."""
@@ -55,7 +65,7 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
     )
     for part, situations in parts:
         for one in situations:
-            ids = policy.render(messages(turn, held_on(one, turn)), turn.tools)
+            ids = policy.render(held_on(one, turn), turn.tools)
             completion = drawn.get(ids) or (opening if part == "anchor" else ())
             if not completion:
                 completion = policy.demonstrate(
@@ -77,9 +87,23 @@ def anchors(turn: SampledTurn, sample: str, transcript: Transcript, policy: Poli
     return rows
 
 
-def held_on(one: Situation, turn: SampledTurn) -> Situation:
-    """A situation as it is held on to where `turn` is corrected: every second one where that turn is."""
-    return begun(one) if one in BEGUN and is_begun(turn) else one
+def held_on(one: Situation, turn: SampledTurn) -> tuple[Message, ...]:
+    """The conversation in which a situation is held on to where `turn` is corrected."""
+    if one not in REFUSED:
+        return messages(turn, begun(one) if one in BEGUN and is_begun(turn) else one)
+    number, calls = REFUSED.index(one), _calls(one)
+    denied = Message(role="assistant", call=calls[number % len(calls)])
+    return (*messages(turn, one), denied, denial(WORDS[number % len(WORDS)]))
+
+
+def _calls(one: Situation) -> tuple[Call, ...]:
+    """Calls that somebody may have denied."""
+    path = file_of(one) or "README.md"
+    return (
+        Call(tool="bash", arguments={"command": "ls"}),
+        Call(tool="write", arguments={"path": path, "content": ""}),
+        Call(tool="read", arguments={"path": path}),
+    )
 
 
 def _opening(turn: SampledTurn, policy: Policy) -> tuple[int, ...]:

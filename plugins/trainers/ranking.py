@@ -6,7 +6,9 @@ of them is in `siblings`:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
                Others of its family that are as near (`CLEAR`), or where several tools are in question half
-               as near (`ALSO`), as well: half of them the nearest, and then what stands for each kind
+               as near (`ALSO`), as well: half of them the nearest, and then what stands for each kind.
+               Half as many again are statements and questions of these kinds: what is learned on orders
+               alone does not reach those
     near       what is left of these, or then of the family, and kinds of other families that are as near
     beside     the nearest of the others
     the rest   what anchors hold on to
@@ -15,14 +17,14 @@ Not every request is of a known kind: where the prompt is like nothing of what l
 is a sibling, or near.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
 from statistics import fmean
 from typing import NamedTuple
 
 from continualcode.core.optional import Discerning
 from continualcode.plugins.trainers.probes import PROBES, probes_of
-from continualcode.plugins.trainers.situations import KINDS, Kind, Situation
+from continualcode.plugins.trainers.situations import KINDS, OTHERWISE, Kind, Situation
 
 NEXT, NEAR = 14, 0.45
 """So many situations are siblings or by them, and all that have this share of the greatest likeness. On these
@@ -49,6 +51,9 @@ FIRST, READ = 4, 10
 PORTIONS = 8
 """In how many parts what stands for kinds is read."""
 
+APART = frozenset((*PROBES, *OTHERWISE))
+"""What a kind is not told by."""
+
 PARTS = PORTIONS + READ
 """In how many parts situations are read at most."""
 
@@ -73,11 +78,11 @@ class Ranked(NamedTuple):
 
 
 def ranked(found: Compared, most: int, whole: bool, alone: bool = False) -> Ranked:
-    """At most `most` siblings, and what is by them, of the situations that were compared.
+    """Siblings, at most `most` of them orders, and what is by them, of the situations that were compared.
 
     whole: several tools are in question. alone: requests were compared, whether a file was read or not.
     """
-    alike = {one: near for one, near in found.alike.items() if one not in PROBES}
+    alike = {one: near for one, near in found.alike.items() if one not in APART}
     order = sorted(alike, key=lambda one: -alike[one])
     leading = _leading(found)
     # Else a prompt is like what comes after a call only where it does as well.
@@ -90,20 +95,28 @@ def ranked(found: Compared, most: int, whole: bool, alone: bool = False) -> Rank
     may_be = {*_requests(kin if whole else ()), *_requests(leading)}
     if alone:  # what was read is their own then
         about = tuple(one for one in _requests(kin) if one.path) or about
-    siblings = _spread([one for one in order if one in about], most)[:most]
-    others = [one for one in order if one not in siblings]
+    orders = _spread([one for one in order if one in about], most)[:most]
+    otherwise = _otherwise(orders, found.alike)
+    if alone:
+        otherwise = [one for one in otherwise if one.path] or otherwise
+    others = [one for one in order if one not in orders]
     top = max(alike[order[0]], 0.0)
     near = [one for one in others if one in may_be]
     beside = [
         one
-        for place, one in enumerate(others, len(siblings))
+        for place, one in enumerate(others, len(orders))
         if one not in may_be and (place < NEXT or alike[one] >= NEAR * top)
     ]
     families = {of[kind] for kind in leading}
     nearest = {kind: next(one for one in order if one in kind.requests) for kind in KINDS}
     outside = [one for kind, one in nearest.items() if of[kind] not in families]
     outside = [one for one in order if one in outside and alike[one] < NEAR * top]
-    return Ranked(tuple(siblings), tuple(near), tuple(beside), tuple(outside))
+    return Ranked((*orders, *otherwise[: in_all(most) - most]), tuple(near), tuple(beside), tuple(outside))
+
+
+def in_all(most: int) -> int:
+    """How many siblings there are at most, orders and others, where `most` are orders."""
+    return most + most // 2
 
 
 def _spread(order: Sequence[Situation], most: int) -> list[Situation]:
@@ -113,6 +126,14 @@ def _spread(order: Sequence[Situation], most: int) -> list[Situation]:
     kinds = [kind for one in order for kind in others if one in kind.requests]
     first = [*near, *dict.fromkeys(next(one for one in kind.requests if one in order) for kind in kinds)]
     return [*first, *(one for one in order if one not in first)]
+
+
+def _otherwise(orders: Collection[Situation], alike: Mapping[Situation, float]) -> list[Situation]:
+    """What the kinds of `orders` have that is put otherwise: the nearest of each kind, then the next."""
+    kinds = [kind.otherwise for kind in KINDS if not set(kind.requests).isdisjoint(orders)]
+    ranks = [sorted(filter(alike.__contains__, those), key=lambda one: -alike[one]) for those in kinds]
+    rounds = ([one for one in nth if one is not None] for nth in zip_longest(*ranks))
+    return [one for nth in rounds for one in sorted(nth, key=lambda one: -alike[one])]
 
 
 def _leading(found: Compared) -> list[Kind]:
@@ -160,7 +181,7 @@ def compared(
         likeness(wordings, first[portion::PORTIONS])
     alike = both(first).alike
     nearest = sorted(KINDS, key=lambda kind: -_nearness(kind, alike))[:READ]
-    rest = [kind.requests[FIRST:] for kind in nearest]
+    rest = [(*kind.requests[FIRST:], *kind.otherwise) for kind in nearest]
     for number, requests in enumerate(rest, PORTIONS):
         told(number)
         if requests:

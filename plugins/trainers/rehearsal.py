@@ -26,7 +26,8 @@ SIBLINGS = 2
 def rehearsed(news: Sequence[Example], earlier: Iterable[Sequence[Example]], share: float) -> list[Example]:
     """Rows of earlier corrections that go along with `news`, oldest first; of `share` of them on average.
 
-    Of each the demonstration and the nearest `SIBLINGS` siblings, as rows of the kind `rehearsed`.
+    Of each the demonstration, on its own prompt and after the denial, and the nearest `SIBLINGS` siblings, as
+    rows of the kind `rehearsed`.
 
     earlier: the examples of the updates that stand, oldest first.
     """

@@ -59,6 +59,7 @@ from continualcode.plugins.trainers.attempts import attempts
 from continualcode.plugins.trainers.budget import Budget
 from continualcode.plugins.trainers.corrected import corrected
 from continualcode.plugins.trainers.rehearsal import rehearsed
+from continualcode.plugins.trainers.retry import with_retry
 from continualcode.plugins.trainers.settings import SdpoSettings, logged
 from continualcode.plugins.trainers.siblings import about, parts, siblings
 from continualcode.plugins.trainers.trail import Trail
@@ -111,11 +112,15 @@ class Sdpo:
         for number, correction in enumerate(corrections):
             told = _told(progress, number * (1 + beside), len(corrections) * (1 + beside))
             told(-1)
-            rows = corrected(correction, transcript, policy, settings)
+            *rows, row = corrected(correction, transcript, policy, settings)
             examples += rows
-            if discerning is not None and rows[-1].part == "demonstration" and rows[-1].weight:
-                turn = transcript.sampled(correction.sample)
-                examples += siblings(rows[-1], correction, turn, policy, settings, told)
+            if row.part == "demonstration" and row.weight:
+                examples += with_retry(row, correction, transcript, policy, settings)
+                if discerning is not None:
+                    turn = transcript.sampled(correction.sample)
+                    examples += siblings(row, correction, turn, policy, settings, told)
+            else:
+                examples.append(row)
             examples += attempts(correction, transcript) if settings.reward_weight else []
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
         stays: list[Example] = []

@@ -18,8 +18,11 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     most that a demonstration has; where it parts from what was rejected later than that, the most after that.
     anchors: the weight of what must stay, all of it together, where a correction weighs 1; 0: none.
     rehearsal: the share of earlier corrections that take part in an update; of many fewer (`rehearsal.MOST`).
+    retry: the share of a demonstration's weight with which it is learned where the model is asked again,
+    after the denied call; 0: not there.
     siblings: on how many other requests a correction is learned as well: situations that the model finds
-    alike, and where those are few the prompt in other words; 0: none.
+    alike, half as many again that are put as statements or questions, and where those are few the prompt in
+    other words; 0: none.
     in_turn, decisions, sharpness, slack: see `Objective`. whiten: see `Optimiser`. falling: the learning rate
     falls over `max_steps`.
     guidance: how strongly the teacher is guided (see `Example`); 1: not at all.
@@ -48,6 +51,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rows: Literal["demonstration", "sample", "both"] = "demonstration"
+    retry: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
     siblings: Annotated[int, Meta(ge=0)] = 12
     demonstration_tokens: Annotated[int, Meta(ge=1)] = 32
     anchors: Annotated[float, Meta(ge=0.0)] = 3.0

@@ -44,7 +44,7 @@ from continualcode.plugins.trainers.in_question import called, grammar_of, spoke
 from continualcode.plugins.trainers.paths import folder_of, places
 from continualcode.plugins.trainers.places import Move, move
 from continualcode.plugins.trainers.probes import PROBES
-from continualcode.plugins.trainers.ranking import PARTS, Ranked, compared, probes_near, ranked
+from continualcode.plugins.trainers.ranking import PARTS, Ranked, compared, in_all, probes_near, ranked
 from continualcode.plugins.trainers.rewording import reworded
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.situations import Situation, begun, file_of, is_begun, messages
@@ -63,7 +63,7 @@ LOOKED_AT = frozenset((*ANCHORS, *PROBES))
 
 def parts(settings: SdpoSettings) -> int:
     """How many parts there are at most to what is beside a demonstration."""
-    return PARTS + settings.siblings + FEW + HELD
+    return PARTS + in_all(settings.siblings) + FEW + HELD
 
 
 def siblings(
@@ -99,13 +99,15 @@ def siblings(
     shown = list(zip(found.siblings, placed, learnt, strict=True))
     rows = [example for *_, example in shown if example is not None]
     missing = max(0, min(most, FEW) - len(rows))
-    rows += filter(None, (learned(variant, most + n) for n, variant in enumerate(variants[:missing])))
+    rows += filter(None, (learned(variant, in_all(most) + n) for n, variant in enumerate(variants[:missing])))
     rows = [msgspec.structs.replace(each, weight=row.weight / len(rows)) for each in rows]
     if tool := lesson.tool:
-        done = PARTS + most + FEW
+        done = PARTS + in_all(most) + FEW
         rows += held(row, tool, turn, found.outside, policy, settings, lambda n: told(done + n))
     # On an anchor that is somewhere else nothing is held either.
-    passed = [one for one, there, example in shown if example is None or held_on(one, turn) != there]
+    passed = [
+        one for one, there, example in shown if example is None or held_on(one, turn) != messages(turn, there)
+    ]
     rows += [lesson.idle("near", one) for one in (*passed, *found.near) if one in LOOKED_AT]
     return rows + [lesson.idle("beside", one) for one in (*found.beside, *probes) if one in LOOKED_AT]
 
@@ -173,7 +175,7 @@ class _Lesson:
 
     def idle(self, part: Part, one: Situation) -> Example:
         """A row on which nothing is learned."""
-        ids = self.render(*messages(self.turn, held_on(one, self.turn)))
+        ids = self.render(*held_on(one, self.turn))
         return msgspec.structs.replace(
             self.row,
             part=part,

@@ -1,4 +1,4 @@
-"""What people ask coding agents for: some eight hundred requests by kind, in `situations.toml`.
+"""What people ask coding agents for: some thirteen hundred requests by kind, in `situations.toml`.
 
 A correction is given once, on one prompt, and is about more than that prompt. Of these kinds the model
 itself says which is like the corrected one (`siblings`): there the correction is learned as well. On those
@@ -8,7 +8,7 @@ that are unlike it the base model's choice is held on to (`anchors`).
 import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from continualcode.core.data import Call, Message
 from continualcode.core.transcript import DENIED, SampledTurn
@@ -27,12 +27,14 @@ class Kind(NamedTuple):
     """Requests of one kind: a correction on one is about the others as well.
 
     family: kinds that are about the same thing, where a prompt is as near to one as to another.
-    tools: those that such requests are for.
+    tools: those that such requests are for. requests: as they are said most often, as orders. otherwise: the
+    same wishes as statements or questions.
     """
 
     family: str
     tools: tuple[str, ...]
     requests: tuple[Situation, ...]
+    otherwise: tuple[Situation, ...]
 
     @property
     def begun(self) -> bool:
@@ -42,10 +44,12 @@ class Kind(NamedTuple):
 
 def _kinds() -> tuple[Kind, ...]:
     file = files("continualcode.plugins.trainers").joinpath("situations.toml")
-    kinds = tomllib.loads(file.read_text(encoding="utf-8"))["kind"]
-    return tuple(
-        Kind(kind["family"], tuple(kind["tools"]), tuple(map(_situation, kind["requests"]))) for kind in kinds
-    )
+    return tuple(map(_kind, tomllib.loads(file.read_text(encoding="utf-8"))["kind"]))
+
+
+def _kind(said: dict[str, Any]) -> Kind:
+    requests, otherwise = (tuple(map(_situation, said[name])) for name in ("requests", "otherwise"))
+    return Kind(said["family"], tuple(said["tools"]), requests, otherwise)
 
 
 def _situation(said: str | dict[str, str]) -> Situation:
@@ -57,6 +61,8 @@ KINDS = _kinds()
 
 SITUATIONS = tuple(one for kind in KINDS for one in kind.requests)
 
+OTHERWISE = tuple(one for kind in KINDS for one in kind.otherwise)
+
 
 def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
     """Those of `among` that are for a tool; all of them where nothing is known of it."""
@@ -67,7 +73,9 @@ def taking(tool: str, among: Sequence[Situation]) -> list[Situation]:
 READ = tuple(one for one in SITUATIONS if one.path)
 """Those after which a file was read."""
 
-NEW = frozenset(one for kind in KINDS if kind.tools == ("write",) for one in kind.requests)
+NEW = frozenset(
+    one for kind in KINDS if kind.tools == ("write",) for one in (*kind.requests, *kind.otherwise)
+)
 """Those for a file that is not there yet."""
 
 

@@ -10,10 +10,19 @@ from continualcode.core.events import UpdateStarted, event_registry
 from continualcode.core.replay import plan_of
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
+from continualcode.core.transcript import DENIED
 from continualcode.eventlog import read
-from continualcode.plugins.trainers.anchors import ANCHORS, BEGUN
+from continualcode.plugins.trainers.anchors import BEGUN, REQUESTS
 from continualcode.plugins.trainers.siblings import about
-from continualcode.plugins.trainers.situations import KINDS, NEW, SITUATIONS, Kind, begun, file_of
+from continualcode.plugins.trainers.situations import (
+    KINDS,
+    NEW,
+    OTHERWISE,
+    SITUATIONS,
+    Kind,
+    begun,
+    file_of,
+)
 
 LOOK = Call(tool="read", arguments={"path": "a.log"})
 WRITE = Call(tool="write", arguments={"path": "b.log", "content": "x"})
@@ -43,7 +52,9 @@ def asked(prompt: Sequence[int]) -> str:
 
 
 def after_a_call(prompt: Sequence[int]) -> bool:
-    return "\ntool: " in bytes(prompt).decode()
+    """After one that was made: a denial is none."""
+    said = bytes(prompt).decode()
+    return "\ntool: " in said and DENIED not in said
 
 
 def taught(folder: Path, *calls: Call, kind: Kind = RENAMES) -> tuple[tuple[Example, ...], OfAKind]:
@@ -68,7 +79,9 @@ def test_siblings_are_where_the_corrected_turn_is(tmp_path: Path) -> None:
     for number, calls in enumerate(((WRITE,), (LOOK, WRITE))):
         rows, _ = taught(tmp_path / str(number), *calls)
         siblings = [row.prompt_ids for row in of(rows, "sibling")]
-        assert siblings and {asked(ids) for ids in siblings} <= {one.text for one in RENAMES.requests}
+        assert siblings and {asked(ids) for ids in siblings} <= {
+            one.text for one in (*RENAMES.requests, *RENAMES.otherwise)
+        }
         assert {after_a_call(ids) for ids in siblings} == {len(calls) > 1}
 
 
@@ -79,9 +92,9 @@ def test_what_was_done_about_a_request_does_not_make_it_like_another(tmp_path: P
 
 def test_every_second_anchor_is_held_there_and_none_on_what_is_learned(tmp_path: Path) -> None:
     rows, _ = taught(tmp_path / "w", LOOK, WRITE)
-    read_before = sum(bool(one.path) or one in BEGUN for one in ANCHORS)
+    read_before = sum(bool(one.path) or one in BEGUN for one in REQUESTS)
     anchors = of(rows, "anchor")
-    assert sum(after_a_call(row.prompt_ids) for row in anchors) == read_before > len(ANCHORS) / 2
+    assert sum(after_a_call(row.prompt_ids) for row in anchors) == read_before > len(REQUESTS) / 2
     held = {row.prompt_ids for row in anchors if row.weight}
     assert held and not held & about(rows, now=True)
     assert not {asked(ids) for ids in held} & {asked(row.prompt_ids) for row in of(rows, "sibling")}
@@ -92,7 +105,7 @@ def test_a_change_of_a_file_is_one_whether_it_was_read_or_not(tmp_path: Path) ->
     changes = {one.text for kind in KINDS if kind.family == "change a file" for one in kind.requests}
     assert not {asked(row.prompt_ids) for row in of(rows, "anchor") if row.weight} & changes
     learned = {asked(row.prompt_ids) for row in of(rows, "sibling")}  # with what was read there
-    assert learned and learned <= {one.text for one in SITUATIONS if one.path}
+    assert learned and learned <= {one.text for one in (*SITUATIONS, *OTHERWISE) if one.path}
 
 
 def test_what_was_asked_for_before_does_not_make_a_prompt_like_another_either(tmp_path: Path) -> None:
@@ -114,12 +127,12 @@ def test_what_was_asked_for_before_does_not_make_a_prompt_like_another_either(tm
 def test_right_after_a_request_all_are_as_they_are(tmp_path: Path) -> None:
     rows, _ = taught(tmp_path / "w", WRITE)
     assert sum(after_a_call(row.prompt_ids) for row in of(rows, "anchor")) == sum(
-        bool(one.path) for one in ANCHORS
+        bool(one.path) for one in REQUESTS
     )
 
 
 def test_every_situation_can_come_after_a_file_was_read() -> None:
-    for one in SITUATIONS:
+    for one in (*SITUATIONS, *OTHERWISE):
         after = begun(one)
         assert after.text == one.text and after.path and after.content
         if file_of(one):

@@ -113,7 +113,7 @@ def path_of(row: Example) -> str:
 def test_where_the_model_would_stay_it_is_shown_the_other_place(tmp_path: Path) -> None:
     found = rows(tmp_path / "w", TO_TODO)
     (shown,) = [row for row in found if row.part == "demonstration"]
-    assert (path_of(shown), shown.forced, shown.weight) == ("TODO.md", True, 1.0)
+    assert (path_of(shown), shown.forced, shown.weight) == ("TODO.md", True, 0.5)
     assert dict(json.loads(shown.grammar or ""))["write"]["const"] == "TODO.md"
     assert "const" not in dict(json.loads(shown.student_grammar or ""))["write"], "there it has the choice"
 
@@ -162,7 +162,7 @@ def test_a_folder_that_the_model_misses_it_is_shown(tmp_path: Path) -> None:
     """Told "put those in scratch/" this one wrote into .scratch/, and that was learned."""
     call = Call(tool="write", arguments={"path": "a.py", "content": "x"})
     (shown, *_) = [r for r in rows(tmp_path / "w", "Put it in patches/.", call) if r.part == "demonstration"]
-    assert (path_of(shown), shown.forced, shown.weight) == ("patches/b.py", True, 1.0)
+    assert (path_of(shown), shown.forced, shown.weight) == ("patches/b.py", True, 0.5)
 
 
 def test_where_it_cannot_be_forced_nothing_is_learned(tmp_path: Path) -> None:
@@ -231,4 +231,4 @@ def test_a_mere_folder_is_nowhere_to_go(tmp_path: Path) -> None:
     corrections = tuple(opened.transcript.corrections.values())
     found = Sdpo(SdpoSettings(siblings=0)).plan(corrections, opened.transcript, opened.policy).examples
     (shown,) = [row for row in found if row.part == "demonstration"]
-    assert (path_of(shown), shown.forced, shown.weight) == ("patches/b.py", True, 1.0)
+    assert (path_of(shown), shown.forced, shown.weight) == ("patches/b.py", True, 0.5)

@@ -216,7 +216,7 @@ def test_a_row_of_the_sample_holds_it_as_logged_and_the_teachers_prompt(tmp_path
 def test_a_demonstration_is_what_the_teacher_would_do_in_the_tools_in_question(tmp_path: Path) -> None:
     opened = corrected(tmp_path / "w")
     (correction,) = opened.transcript.pending()
-    trainer = Sdpo(SdpoSettings(anchors=0.0, guidance=2.0))
+    trainer = Sdpo(SdpoSettings(anchors=0.0, guidance=2.0, retry=0.0))
     (example,) = trainer.plan([correction], opened.transcript, opened.policy).examples
     turn = opened.transcript.sampled(correction.sample)
     assert (example.part, example.guidance, example.sampled_logprobs) == ("demonstration", 2.0, ())
@@ -229,7 +229,9 @@ def test_imitation_shows_the_same_demonstration_and_learns_it_as_it_stands(tmp_p
     opened = corrected(tmp_path / "w")
     pending = opened.transcript.pending()
     plans = [
-        Sdpo(SdpoSettings(anchors=0.0, teacher=teacher)).plan(pending, opened.transcript, opened.policy)
+        Sdpo(SdpoSettings(anchors=0.0, retry=0.0, teacher=teacher)).plan(
+            pending, opened.transcript, opened.policy
+        )
         for teacher in ("base", "completion")
     ]
     (guided,), (imitated,) = (plan.examples for plan in plans)
@@ -239,7 +241,7 @@ def test_imitation_shows_the_same_demonstration_and_learns_it_as_it_stands(tmp_p
 
 def test_an_unguided_teacher_has_no_neutral_prompt(tmp_path: Path) -> None:
     opened = corrected(tmp_path / "w")
-    trainer = Sdpo(SdpoSettings(anchors=0.0, guidance=1.0))
+    trainer = Sdpo(SdpoSettings(anchors=0.0, guidance=1.0, retry=0.0))
     (example,) = trainer.plan(opened.transcript.pending(), opened.transcript, opened.policy).examples
     assert (example.guidance, example.neutral_ids) == (1.0, ())
 
@@ -248,7 +250,7 @@ def test_with_both_the_sample_comes_first(tmp_path: Path) -> None:
     opened = corrected(tmp_path / "w")
     trainer = Sdpo(SdpoSettings(anchors=0.0, rows="both"))
     rows = trainer.plan(opened.transcript.pending(), opened.transcript, opened.policy).examples
-    assert [row.part for row in rows] == ["sample", "demonstration"]
+    assert [row.part for row in rows] == ["sample", "demonstration", "retry"]
 
 
 def test_a_plan_is_data_that_can_be_logged(tmp_path: Path) -> None:

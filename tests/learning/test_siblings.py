@@ -20,7 +20,7 @@ from continualcode.plugins.trainers.probes import PROBES, probes_of
 from continualcode.plugins.trainers.ranking import Compared, Ranked, ranked
 from continualcode.plugins.trainers.sdpo import Sdpo
 from continualcode.plugins.trainers.siblings import FEW, about
-from continualcode.plugins.trainers.situations import KINDS, SITUATIONS, Situation
+from continualcode.plugins.trainers.situations import KINDS, OTHERWISE, SITUATIONS, Situation
 
 SEARCH, LIST, PACKAGES = (
     next(number for number, kind in enumerate(KINDS) if kind.family == family)
@@ -175,6 +175,20 @@ def test_half_of_those_are_the_nearest_and_the_others_of_each_kind() -> None:
     assert {one for k in changes[1:] for one in KINDS[k].requests} <= set(farther.near)
 
 
+def test_half_as_many_again_are_what_their_kinds_have_that_is_put_otherwise() -> None:
+    """Learned on orders alone, "Make a copy of it" does not reach "I want a second one of it"."""
+    one, other, *_ = (kind for kind in KINDS if kind.family == "new code")
+    alike = {each: float(each in (*one.requests[:3], *other.requests[:3])) for each in SITUATIONS}
+    alike |= {each: 0.9 - number / 100 for number, each in enumerate((*one.otherwise, *other.otherwise))}
+    found = ranked(Compared(alike, alike), 6, whole=False).siblings
+    assert set(found[:6]) == {*one.requests[:3], *other.requests[:3]}
+    assert found[6:] == (one.otherwise[0], other.otherwise[0], one.otherwise[1])
+
+
+def test_what_was_not_compared_is_no_sibling() -> None:
+    assert not set(OTHERWISE) & set(ranks(likeness(0, 0.9, 0.9)).siblings)
+
+
 def test_how_a_tool_is_called_is_held_outside_the_family_only() -> None:
     """ "New code goes into src/", said of a Python file, is about JavaScript as well."""
     python = next(k for k, kind in enumerate(KINDS) if kind.family == "new code")
@@ -202,7 +216,7 @@ def test_kinds_of_one_family_are_for_the_same_tools() -> None:
 
 
 def test_no_situation_is_there_twice_and_no_probe_is_an_anchor() -> None:
-    both = (*SITUATIONS, *PROBES)
+    both = (*SITUATIONS, *OTHERWISE, *PROBES)
     assert len({one.text for one in both}) == len(both)
 
 
@@ -276,7 +290,7 @@ def test_where_nothing_is_alike_a_correction_is_learned_on_its_prompt_in_other_w
 
 def test_with_siblings_enough_it_is_not_said_again(tmp_path: Path) -> None:
     found = rows(taught(tmp_path / "w", "Use bash."), 0)
-    texts = {one.text for one in SITUATIONS}
+    texts = {one.text for one in (*SITUATIONS, *OTHERWISE)}
     siblings = [asked(row.prompt_ids) for row in found if row.part == "sibling"]
     assert len(siblings) >= FEW and texts.issuperset(siblings)
 
@@ -361,7 +375,7 @@ def test_a_policy_that_cannot_tell_what_is_alike_learns_on_the_prompt_alone(tmp_
     config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo"})
     session = open_scripted(tmp_path / "w", [WRITE], ui=ui, config=config)
     engine.run(session)
-    assert {row.part for row in rows(session, 0)} == {"demonstration", "anchor", "probe"}
+    assert {row.part for row in rows(session, 0)} == {"demonstration", "retry", "anchor", "probe"}
 
 
 def test_weights_of_anchors_are_shared_by_those_that_are_left(tmp_path: Path) -> None:

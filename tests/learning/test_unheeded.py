@@ -50,7 +50,7 @@ def test_it_is_settled_and_does_not_come_back(tmp_path: Path) -> None:
 def test_what_parts_later_than_a_demonstration_is_long_is_looked_at_up_to_there(tmp_path: Path) -> None:
     parting = SAME.index('"x"')
     row = demonstrated(denied(tmp_path / "w", SAME.replace('"x"', '"y", "more": "of it"')))
-    assert row.weight == 1.0
+    assert row.weight == 0.5
     assert bytes(row.completion_ids).decode()[:parting] == SAME[:parting]
     assert len(row.completion_ids) == len(SAME) > 8
 
@@ -88,7 +88,7 @@ def stubborn(folder: Path, reason: str, **settings: Any) -> Example:
 def test_the_tool_that_the_words_ask_for_is_learned_where_the_model_would_not_call_it(tmp_path: Path) -> None:
     row = stubborn(tmp_path / "w", "Use write; bash is not for that.")
     assert bytes(row.completion_ids).decode().startswith('{"name": "write"')
-    assert (json.loads(row.grammar or ""), row.forced, row.weight) == (["write"], True, 1.0)
+    assert (json.loads(row.grammar or ""), row.forced, row.weight) == (["write"], True, 0.5)
     assert "bash" in json.loads(row.student_grammar or "")
 
 
@@ -103,7 +103,7 @@ def test_nor_with_a_divergence_that_needs_one_choice_for_both(tmp_path: Path) ->
 
 
 def test_a_call_that_only_begins_alike_is_another(tmp_path: Path) -> None:
-    assert demonstrated(denied(tmp_path / "w", SAME[:12] + "!")).weight == 1.0
+    assert demonstrated(denied(tmp_path / "w", SAME[:12] + "!")).weight == 0.5
 
 
 def test_a_call_that_never_parts_weighs_nothing(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_what_the_base_model_says_is_drawn_once_a_log(tmp_path: Path) -> None:
 
 def test_no_anchors_no_probes(tmp_path: Path) -> None:
     (plan,) = plans(taught(tmp_path / "w", "No.", anchors=0.0))
-    assert [ref.part for ref in plan.examples] == ["demonstration"]
+    assert [ref.part for ref in plan.examples] == ["demonstration", "retry"]
 
 
 # -- Rehearsal -----------------------------------------------------------------------------------------
@@ -104,7 +104,8 @@ def test_with_a_share_of_one_all_earlier_corrections_go_along_oldest_first(tmp_p
     assert corrections(third)[1:] == [a, b]
     rows = [ref for ref in third.examples if ref.correction == a]
     assert {ref.part for ref in rows} == {"rehearsed"}
-    own = [ref for ref in first.examples if ref.correction == a]
+    # Where the model was asked again it was corrected again, and the last word counts.
+    own = [ref for ref in first.examples if ref.correction == a and ref.part != "retry"]
     assert rows == [msgspec.structs.replace(ref, part="rehearsed") for ref in own]
 
 
@@ -159,9 +160,9 @@ def test_an_undone_update_is_not_rehearsed(tmp_path: Path) -> None:
         standing = [plan_of(transcript.updates[u], transcript).examples for u in transcript.standing]
         return rehearsed(news, standing, 1.0)
 
-    assert len(found()) == 2
+    assert len({row.correction for row in found()}) == 2
     transcript.standing = transcript.standing[:1]
-    assert len(found()) == 1
+    assert len({row.correction for row in found()}) == 1
 
 
 def example(session: Session) -> Example:

@@ -251,7 +251,7 @@ def test_logs_of_several_people_become_one_and_weigh_what_is_said(
         {row.weight for row in plan_of(transcript.updates[u], transcript).examples if row.correction in own}
         for u, own in zip(transcript.standing, ([c.id] for c in retell.records(CorrectionGiven)), strict=True)
     ]
-    assert weights == [{1.0}, {1.0}, {0.5}, {0.5}]
+    assert weights == [{0.5}, {0.5}, {0.25}, {0.25}]
 
 
 def test_a_conversation_that_does_not_fit_is_said(whole: Course, retell: Retell) -> None:

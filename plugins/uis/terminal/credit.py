@@ -60,8 +60,8 @@ def learned(record: UpdateApplied, session: Session, theme: Theme) -> Renderable
 
 def _new(ref: ExampleRef, started: UpdateStarted, transcript: Transcript) -> bool:
     """Whether a row is the call that was corrected, by a correction that no update had taken up before."""
-    if not ref.correction or ref.part in ("sibling", "held", *IDLE):
-        return False  # what shall stay, and other situations of its kind
+    if not ref.correction or ref.part in ("retry", "sibling", "held", *IDLE):
+        return False  # what shall stay, and other prompts
     earlier = (update for id_, update in transcript.updates.items() if id_ != started.id)
     return all(ref.correction != other.correction for update in earlier for other in update.examples)
 
