@@ -52,7 +52,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: Literal["demonstration", "sample", "both"] = "demonstration"
     retry: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.5
-    siblings: Annotated[int, Meta(ge=0)] = 12
+    siblings: Annotated[int, Meta(ge=0)] = 8
     demonstration_tokens: Annotated[int, Meta(ge=1)] = 32
     anchors: Annotated[float, Meta(ge=0.0)] = 3.0
     rehearsal: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
