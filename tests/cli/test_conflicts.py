@@ -71,7 +71,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def record(folder: Path, name: str, *denials: tuple[Call, str]) -> Path:
     """The log of a session in which these calls were denied with these words."""
     ui = ScriptedUI(["go"], [Answer(verdict="deny", reason=words) for _, words in denials])
-    config = Config(model={"name": "test:policy"}, trainer={"name": "sdpo", "anchors": 0.0, "rehearsal": 0.0})
+    one_row = {"name": "sdpo", "anchors": 0.0, "rehearsal": 0.0, "retry": 0.0}
+    config = Config(model={"name": "test:policy"}, trainer=one_row)
     calls = [call for call, _ in denials]
     log = folder / f"{name}.jsonl"
     session = open_scripted(folder / f"of-{name}", calls, ui=ui, config=config, log=log)
