@@ -68,6 +68,7 @@ def download(repo: str, revision: str, progress: Progress) -> Path:
 def _snapshot(name: str, repo: str, revision: str, cache: Path, total: int, progress: Progress) -> Path:
     """Download into `cache`; what a failed attempt leaves there, the hub's library goes on from."""
     before = size_of(cache)
+    progress(f"downloading {name}", 0, total)  # a small model is there before its size was looked at twice
     answer = child.run(
         ["-m", HUB_CHILD, "snapshot", repo, revision],
         size=lambda: size_of(cache) - before,
