@@ -27,7 +27,7 @@ OF_A_KIND = 1
 there; but each is scored in a session's first update, and whitens every one."""
 
 REQUESTS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
-"""Held on to right after the request."""
+"""Held on to right after the request, or after the file that goes with it was read."""
 
 BEGUN = frozenset(REQUESTS[::2])
 """Those that are held on to after a call where a correction is learned there, as what is learned there moves
@@ -40,8 +40,8 @@ did after any denial what it had been taught after the last (docs/learning.md, *
 ANCHORS = (*REQUESTS, *REFUSED)
 """Held on to, where no correction is about them."""
 
-WORDS = ("No, not like that.", "That is wrong.", "Not this one.", "Don't.")
-"""In which they are denied: they ask for nothing."""
+DENIALS = ("No, not like that.", "That is wrong.", "Not this one.", "Don't.")
+"""In which those are denied. They ask for nothing, so that what is held is what any denial leads to."""
 
 NAMED = 10
 """How many tokens a completion has, most often at most: a call, up to its tool's name."""
@@ -93,7 +93,7 @@ def held_on(one: Situation, turn: SampledTurn) -> tuple[Message, ...]:
         return messages(turn, begun(one) if one in BEGUN and is_begun(turn) else one)
     number, calls = REFUSED.index(one), _calls(one)
     denied = Message(role="assistant", call=calls[number % len(calls)])
-    return (*messages(turn, one), denied, denial(WORDS[number % len(WORDS)]))
+    return (*messages(turn, one), denied, denial(DENIALS[number % len(DENIALS)]))
 
 
 def _calls(one: Situation) -> tuple[Call, ...]:

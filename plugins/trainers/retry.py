@@ -27,6 +27,7 @@ def with_retry(
     """
     if not settings.retry or correction.kind != DENIAL:
         return [row]
+    # By the correction's words, not the decision's: corrections that are given again (`retelling`) have none.
     turn = transcript.sampled(correction.sample)
     rejected = Message(role="assistant", text=turn.text)
     ids = policy.render((*turn.messages, rejected, denial(correction.feedback)), turn.tools)

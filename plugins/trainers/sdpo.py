@@ -13,6 +13,8 @@ Where it differs from the paper, with figures in docs/learning.md:
 
 - The row is the teacher's own completion (`rows`: demonstration), which branches off the rejected one where
   the teacher disagrees first. After that token the rejected one only teaches how to go on wrongly.
+- Half of it is learned where the model is asked again after the denial (`retry`): that comes after a call,
+  where what is learned right after a request does not reach.
 - The teacher is guided: what the correction's words change, next to words that say nothing, is taken
   `guidance` times. A small model shown a correction follows it by half, or just does anything else.
 - Student and teacher are compared among the tools in question (`in_question`): a correction that names no

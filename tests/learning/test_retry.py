@@ -16,7 +16,7 @@ from continualcode.core.review import Answer
 from continualcode.core.session import Session
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import DENIED
-from continualcode.plugins.trainers.anchors import REFUSED, WORDS
+from continualcode.plugins.trainers.anchors import DENIALS, REFUSED
 from continualcode.plugins.trainers.situations import KINDS
 
 WRITE = Call(tool="write", arguments={"path": "b.log", "content": "x"})
@@ -112,7 +112,7 @@ def test_what_is_done_after_other_denials_is_held(tmp_path: Path) -> None:
     held = [bytes(row.prompt_ids).decode() for row in of(rows(opened), "anchor") if row.weight]
     after = [said for said in held if DENIED in said]
     assert len(after) == len(REFUSED) > 5 and len(set(after)) == len(after)
-    assert {said.rpartition(f"{DENIED}: ")[2].partition("\n")[0] for said in after} == set(WORDS)
+    assert {said.rpartition(f"{DENIED}: ")[2].partition("\n")[0] for said in after} == set(DENIALS)
 
 
 def test_but_not_of_a_request_that_is_learned_on_or_near_it(tmp_path: Path) -> None:
