@@ -11,6 +11,7 @@ from the log's earlier plans after that: they do not depend on what was learned.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
 
 import msgspec
 
@@ -22,18 +23,18 @@ from continualcode.plugins.trainers.in_question import grammar_of, through
 from continualcode.plugins.trainers.probes import PROBES
 from continualcode.plugins.trainers.situations import KINDS, Situation, begun, file_of, is_begun, messages
 
-OF_A_KIND = 1
-"""How many requests of a kind are held on to. A step takes some of them in turn, so more cost nothing
-there; but each is scored in a session's first update, and whitens every one."""
+FAMILIES = [[*kinds] for _, kinds in groupby(KINDS, key=lambda kind: kind.family)]
 
-REQUESTS = tuple(one for kind in KINDS for one in kind.requests[:OF_A_KIND])
-"""Held on to right after the request, or after the file that goes with it was read."""
+REQUESTS = tuple(kind.requests[0] for kinds in FAMILIES for kind in kinds[::2])
+"""Held on to right after the request, or after the file that goes with it was read: one of every second kind
+of a family. A step takes some of them in turn, so more cost nothing there; but each is scored in a session's
+first update, and whitens every one."""
 
 BEGUN = frozenset(REQUESTS[::2])
 """Those that are held on to after a call where a correction is learned there, as what is learned there moves
 little right after a request; not all, as it moves some."""
 
-REFUSED = tuple(kind.requests[OF_A_KIND] for kind in KINDS[::8])
+REFUSED = tuple(kind.requests[1] for kind in KINDS[::12])
 """Held on to after a call that was denied, as a demonstration is learned after one (`retry`): else the model
 did after any denial what it had been taught after the last (docs/learning.md, *The retry*)."""
 

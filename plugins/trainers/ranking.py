@@ -5,11 +5,11 @@ as much which are like the correction's own words (`optional.Discerning`). They 
 of them is in `siblings`:
 
     siblings   the kind of request that has the two nearest of all: one situation alone may be near by a word.
-               Others of its family that are as near (`CLEAR`), or where several tools are in question half
-               as near (`ALSO`), as well: half of them the nearest, and then what stands for each kind.
-               Half as many again are statements and questions of these kinds: what is learned on orders
-               alone does not reach those
-    near       what is left of these, or then of the family, and kinds of other families that are as near
+               Others that are as near (`CLEAR`), of whatever family; where several tools are in question
+               those of their families that are half as near (`ALSO`), as well: half of them the nearest, and
+               then what stands for each kind. Half as many again are statements and questions of these
+               kinds: what is learned on orders alone does not reach those
+    near       what is left of these, or then of their families
     beside     the nearest of the others
     the rest   what anchors hold on to
 
@@ -33,11 +33,12 @@ how a tool is called is not held either, as that may be what the correction is a
 NEAREST = 2
 """A kind is as near as so many of its situations are in the mean, the nearest ones."""
 
-CLEAR = 0.85
-"""Kinds lead that have this share of the nearest one's likeness."""
+CLEAR = 0.7
+"""Kinds lead that have this share of the nearest one's likeness: less than that is clear, and what is not
+clear is better learned on two kinds than on the wrong one (docs/learning.md)."""
 
 ALSO = 0.5
-"""Where several tools are in question, kinds of the family have siblings that have this share of it."""
+"""Where several tools are in question, kinds of these families have siblings that have this share of it."""
 
 ENOUGH = 0.25
 """The least likeness of the corrected prompt to the nearest situation of what leads; else of no kind."""
@@ -45,7 +46,7 @@ ENOUGH = 0.25
 WORDS = 0.5
 """What likeness to the correction's words counts for, beside likeness to the prompt."""
 
-FIRST, READ = 4, 10
+FIRST, READ = 3, 10
 """So many of a kind's requests stand for it, and of so many kinds, the nearest, all are compared."""
 
 PORTIONS = 8
@@ -87,11 +88,11 @@ def ranked(found: Compared, most: int, whole: bool, alone: bool = False) -> Rank
     leading = _leading(found)
     # Else a prompt is like what comes after a call only where it does as well.
     of = {kind: (kind.family, kind.begun and not alone) for kind in KINDS}
-    family = of[leading[0]] if leading else None
-    kin = [kind for kind in KINDS if of[kind] == family]
+    families = {of[kind] for kind in leading}
+    kin = [kind for kind in KINDS if of[kind] in families]
     by_kind = {kind: _nearness(kind, alike) for kind in kin}
     wide = [kind for kind in kin if by_kind[kind] >= ALSO * max(by_kind.values())]
-    about = _requests(wide if whole else (kind for kind in leading if kind in kin))
+    about = _requests(wide if whole else leading)
     may_be = {*_requests(kin if whole else ()), *_requests(leading)}
     if alone:  # what was read is their own then
         about = tuple(one for one in _requests(kin) if one.path) or about
@@ -107,7 +108,6 @@ def ranked(found: Compared, most: int, whole: bool, alone: bool = False) -> Rank
         for place, one in enumerate(others, len(orders))
         if one not in may_be and (place < NEXT or alike[one] >= NEAR * top)
     ]
-    families = {of[kind] for kind in leading}
     nearest = {kind: next(one for one in order if one in kind.requests) for kind in KINDS}
     outside = [one for kind, one in nearest.items() if of[kind] not in families]
     outside = [one for one in order if one in outside and alike[one] < NEAR * top]

@@ -1,4 +1,4 @@
-"""What people ask coding agents for: some thirteen hundred requests by kind, in `situations.toml`.
+"""What people ask coding agents for: two thousand requests by kind, in `situations.toml`.
 
 A correction is given once, on one prompt, and is about more than that prompt. Of these kinds the model
 itself says which is like the corrected one (`siblings`): there the correction is learned as well. On those
