@@ -11,6 +11,7 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
 from continualcode.plugins.trainers.examples import of_a_command, retold
+from continualcode.plugins.trainers.forms import Form, filled, form
 from continualcode.plugins.trainers.in_question import (
     grammar_of,
     keeping,
@@ -18,7 +19,7 @@ from continualcode.plugins.trainers.in_question import (
     tools_in_question,
     unheeded,
 )
-from continualcode.plugins.trainers.places import move
+from continualcode.plugins.trainers.places import Move, move
 from continualcode.plugins.trainers.settings import SdpoSettings
 from continualcode.plugins.trainers.teacher_context import neutral_prompt, teacher_prompt
 
@@ -94,6 +95,13 @@ def _demonstration(
     )
 
 
+def directed(
+    shown: Sequence[int], turn: SampledTurn, correction: CorrectionGiven, policy: Policy
+) -> Form | Move | None:
+    """Of which form the words want a call to be, or where they, or the completion `shown`, want it to go."""
+    return form(turn, correction) or move(shown, turn, correction, policy)
+
+
 def _narrower(
     ids: Sequence[int],
     tools: tuple[ToolSpec, ...],
@@ -107,7 +115,7 @@ def _narrower(
     """
     if wanted := unheeded(ids, turn, correction, policy):
         return keeping(wanted, turn, correction)
-    moves = move(ids, turn, correction, policy)
+    moves = directed(ids, turn, correction, policy)
     return moves.only(tools) if moves and not moves.heeded(ids, turn, policy) else ()
 
 
@@ -136,6 +144,7 @@ def _rejected(
     slots = transcript.slots(correction)
     if correction.solution is not None and not slots.solution:
         slots = msgspec.structs.replace(slots, solution=policy.format_call(correction.solution))
+    slots = msgspec.structs.replace(slots, feedback=filled(slots.feedback, spoken(turn.messages)))
     if of_a_command(turn):
         slots = msgspec.structs.replace(slots, feedback=retold(slots.feedback, spoken(turn.messages)))
     context = policy.model.context

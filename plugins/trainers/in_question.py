@@ -7,6 +7,7 @@ teacher's demonstration obey all of them; among all tools it obeyed the rules ab
 of the cases, as any contradiction made the model reach for another tool (docs/learning.md).
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard
@@ -72,6 +73,17 @@ def called(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
     text = "".join(policy.pieces(ids))
     begins = {tool.name: policy.format_call(Call(tool=tool.name, arguments={})) for tool in turn.tools}
     return next((t for t, call in begins.items() if text.startswith(call[: call.index(t) + len(t) + 1])), "")
+
+
+def value_of(ids: Sequence[int], argument: str, turn: SampledTurn, policy: Policy) -> str | None:
+    """The first argument of a completion's call, a text, if it is that one; None: it is not, or not whole."""
+    call = Call(tool=called(ids, turn, policy), arguments={argument: "?"})
+    begins, _, ends = policy.format_call(call).partition("?")
+    text, end = "".join(policy.pieces(ids)), re.escape(ends[:1])
+    found = re.match(rf"((?:[^{end}\\]|\\.)*){end}", text.removeprefix(begins), re.DOTALL)
+    if not text.startswith(begins) or not found:
+        return None
+    return str(json.loads(f'"{found[1]}"')) if end == '"' else found[1]
 
 
 def through(ids: Sequence[int], place: int, policy: Policy) -> tuple[int, ...]:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from continualcode.core.data import Call, ToolSpec
+from continualcode.core.data import ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import CLAUSES, NOT, called, narrowed, spoken
+from continualcode.plugins.trainers.in_question import CLAUSES, NOT, narrowed, spoken, value_of
 from continualcode.plugins.trainers.paths import folder_of, places, within
 
 INTO = re.compile(
@@ -25,8 +25,9 @@ INTO = re.compile(
 )
 """What is said before a folder that something is to be in."""
 
-PATH = r"[\w./-]"
-"""What a path is made of, where one is asked for by a pattern."""
+PATH, FILENAME = r"[\w./-]", r"\w(?:[\w./-]*\w)?"
+"""What a path is made of, and what a file in a folder is called, where a pattern asks for one: else the
+model writes into `scratch/.`."""
 
 
 class Move(NamedTuple):
@@ -41,19 +42,19 @@ class Move(NamedTuple):
     to: str
     schema: dict[str, str]
 
-    def reached(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
-        """Whether a completion goes there."""
-        value = _value(ids, self.argument, turn, policy)
+    def reached(self, ids: Sequence[int], said: str, turn: SampledTurn, policy: Policy) -> bool:
+        """Whether a completion goes there, whatever was `said`."""
+        value = value_of(ids, self.argument, turn, policy)
         return value is not None and _there(value, self.to)
 
     def heeded(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
-        """Whether a completion goes there, or at least no longer to the other place; not to a mere folder."""
-        value = _value(ids, self.argument, turn, policy)
+        """Whether a completion goes there, or at least no longer to the other place, and to a file."""
+        value = value_of(ids, self.argument, turn, policy)
         if value is None:
             text = "".join(policy.pieces(ids))
             return self.to in text or not self.away or self.away not in text
-        there = not within(value, self.away) if self.away else self.reached(ids, turn, policy)
-        return there and not value.endswith("/")
+        there = not within(value, self.away) if self.away else self.reached(ids, "", turn, policy)
+        return there and value[-1:].isalnum()
 
     def only(self, tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
         """The tools with no other place left."""
@@ -101,7 +102,7 @@ def _followed(
     folders = sorted({folder_of(place) for place in named} - {""}, key=len, reverse=True)
     endings = dict.fromkeys(PurePosixPath(f"x{place}").suffix for place in named)
     for argument, before in given.items():
-        after = _value(shown, argument, turn, policy)
+        after = value_of(shown, argument, turn, policy)
         if after is None:
             continue
         for to in (*folders, *filter(None, endings)):
@@ -119,14 +120,5 @@ def _schema(to: str, ending: bool = False) -> dict[str, str]:
     if ending:
         return {"type": "string", "pattern": f"^{PATH}+{re.escape(to)}$"}
     if to.endswith("/"):
-        return {"type": "string", "pattern": f"^{re.escape(to)}{PATH}+$"}
+        return {"type": "string", "pattern": f"^{re.escape(to)}{FILENAME}$"}
     return {"const": to}
-
-
-def _value(ids: Sequence[int], argument: str, turn: SampledTurn, policy: Policy) -> str | None:
-    """The first argument of a completion's call, if it is that one; None: it is not, or not all there."""
-    call = Call(tool=called(ids, turn, policy), arguments={argument: "?"})
-    begins, _, ends = policy.format_call(call).partition("?")
-    text = "".join(policy.pieces(ids))
-    value, found, _ = text.removeprefix(begins).partition(ends[:1])
-    return value if text.startswith(begins) and found else None

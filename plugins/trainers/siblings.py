@@ -37,12 +37,13 @@ from continualcode.core.optional import Discerning
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.anchors import ANCHORS, held_on
-from continualcode.plugins.trainers.corrected import COMPARED
+from continualcode.plugins.trainers.corrected import COMPARED, directed
 from continualcode.plugins.trainers.examples import copied, of_a_command, retold
+from continualcode.plugins.trainers.forms import Form, filled
 from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, grammar_of, spoken, tools_in_question
 from continualcode.plugins.trainers.paths import folder_of, places
-from continualcode.plugins.trainers.places import Move, move
+from continualcode.plugins.trainers.places import Move
 from continualcode.plugins.trainers.probes import PROBES
 from continualcode.plugins.trainers.ranking import PARTS, Ranked, compared, in_all, probes_near, ranked
 from continualcode.plugins.trainers.rewording import reworded
@@ -80,7 +81,7 @@ def siblings(
     """
     most, asked = settings.siblings, tools_in_question(turn, correction)
     can_force = settings.divergence in COMPARED
-    moves = move(row.completion_ids, turn, correction, policy) if can_force else None
+    moves = directed(row.completion_ids, turn, correction, policy) if can_force else None
     if moves:
         narrow = grammar_of(moves.only(asked), turn, policy)
         row = msgspec.structs.replace(
@@ -125,7 +126,8 @@ def about(examples: Iterable[Example], *, now: bool) -> set[tuple[int, ...]]:
 class _Lesson:
     """A correction as it is demonstrated on its own prompt, by `row`, to be asked about elsewhere.
 
-    asked: the tools in question. moves: where every call of it is made to go.
+    asked: the tools in question. moves: where every call of it is made to go, or of which form it
+    is made to be.
     """
 
     row: Example
@@ -133,7 +135,7 @@ class _Lesson:
     turn: SampledTurn
     policy: Policy
     asked: tuple[ToolSpec, ...]
-    moves: Move | None
+    moves: Move | Form | None
 
     @property
     def tool(self) -> ToolSpec | None:
@@ -151,7 +153,7 @@ class _Lesson:
         row, words = self.row, self.correction.feedback.strip()
         said = spoken(conversation)
         foreign = copied(words, said) if of_a_command(self.turn) else []
-        words = retold(words, said) if foreign else words
+        words = filled(retold(words, said) if foreign else words, said)
         told, neutral = (
             self.render(*conversation, Message(role="user", text=text))
             for text in (words or NEUTRAL, NEUTRAL)
@@ -162,7 +164,7 @@ class _Lesson:
             told, neutral, row.grammar, teacher="base", guidance=row.guidance, max_tokens=tokens
         )
         call = "".join(self.policy.pieces(shown.token_ids))
-        if not self._heeded(shown.token_ids) or any(file in call for file in foreign):
+        if not self._heeded(shown.token_ids, said) or any(file in call for file in foreign):
             return None
         return msgspec.structs.replace(
             row,
@@ -188,13 +190,16 @@ class _Lesson:
             forced=False,
         )
 
-    def _heeded(self, ids: Sequence[int]) -> bool:
-        """Whether a call is of the demonstrated tool and, if that is all there is to it, says the same."""
+    def _heeded(self, ids: Sequence[int], said: str) -> bool:
+        """Whether a call is of the demonstrated tool and, if that is all there is to it, says the same.
+
+        said: what it is an answer to.
+        """
         shown, rejected = self.row.completion_ids, self.turn.completion_ids
         if called(ids, self.turn, self.policy) != called(shown, self.turn, self.policy):
             return False
         if self.moves:
-            return self.moves.reached(ids, self.turn, self.policy)
+            return self.moves.reached(ids, said, self.turn, self.policy)
         return len(self.asked) > 1 or _says(ids, _corrected(shown, rejected))
 
 

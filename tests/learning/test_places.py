@@ -198,7 +198,7 @@ class Following(Homing):
 @pytest.mark.parametrize(
     ("words", "pattern"),
     [
-        ("New code goes into patches/, for example patches/x.py.", r"^patches/[\w./-]+$"),
+        ("New code goes into patches/, for example patches/x.py.", r"^patches/\w(?:[\w./-]*\w)?$"),
         ("Code is Python here and ends in .py.", r"^[\w./-]+\.py$"),
     ],
 )
