@@ -195,6 +195,7 @@ class Sdpo:
                     far=lambda seen: _far(settings, began, seen),
                     fits=lambda seen: seen.divergence <= learned,
                     look=look_back,
+                    forward=settings.gate_back == "first",
                 )
         share = report.divergence / before.divergence if before.divergence else 0.0
         unheeded = sum(row.part == "demonstration" and not row.weight for row in plan.examples)

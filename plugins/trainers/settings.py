@@ -41,8 +41,10 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     gate: reject an update if the divergence has not fallen to `gate_learned` of the first one, or if the
     model still does what the base model did on fewer than `gate_kept` of the probes (which need `anchors`).
     gate_drift: before that, where so few stay, or the probes and the calls that are held have moved by more
-    than so many nats in the mean, go back to the last step before it was so, but not to where the correction
+    than so many nats in the mean, go back to a step at which it is not so, but not to where the correction
     was not learned yet; an update keeps its steps' states in memory for that. None: never.
+    gate_back: to which: the last of all, or the last before the first at which it was so. Where it is so at
+    each, to the one that moved least, or to the first.
     gate_from: what is counted of that: what the update did itself, since its start, or all that was done
     since the base model.
 
@@ -60,6 +62,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     gate_learned: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.3
     gate_kept: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.6
     gate_drift: Annotated[float, Meta(gt=0.0)] | None = 0.1
+    gate_back: Literal["last", "first"] = "last"
     gate_from: Literal["start", "base"] = "start"
     guidance: Annotated[float, Meta(ge=1.0, le=8.0)] = 2.0
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled"] = "forward_kl"
@@ -158,7 +161,7 @@ class SdpoSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-SINCE: dict[str, Any] = {"gate_drift": None, "gate_from": "base"}
+SINCE: dict[str, Any] = {"gate_drift": None, "gate_back": "first", "gate_from": "base"}
 """Settings that older plans lack, as they were carried out before there were these."""
 
 

@@ -30,21 +30,23 @@ class Trail:
         far: Callable[[StepReport], bool],
         fits: Callable[[StepReport], bool],
         look: Callable[[], StepReport],
+        forward: bool = False,
     ) -> tuple[int, StepReport]:
-        """Go back to the last state before one that is too `far`, of those that fit, by a look at each.
+        """Go back to the last state that is not too `far`, of those that fit, by a look at each.
 
-        To the first of them where that is too far already, but nowhere if what must stay drifted less at the
-        last state, whose look is `last`. Gives the state's steps, and the look at it.
+        Where all are, to the one at which what must stay drifted least, of which the last, whose look is
+        `last`, is one. forward: to the last before the first that is too far, or to that one, if it drifted
+        less than the last. Gives the state's steps, and the look at it.
         """
         end = max(self._states)
         found = end, last
-        for steps in sorted(self._states.keys() - {0, end}):
+        for steps in sorted(self._states.keys() - {0, end}, reverse=not forward):
             self._policy.restore(self._states[steps])
             if not fits(seen := look()):
                 continue
-            if not far(seen) or (found[0] == end and seen.drift < last.drift):
+            if not far(seen) or (far(found[1]) and seen.drift < found[1].drift):
                 found = steps, seen
-            if far(seen):
+            if far(seen) == forward:
                 break
         self.back(found[0])
         return found

@@ -82,10 +82,21 @@ def test_it_is_what_an_update_of_that_many_steps_is(tiny_policy: Any, plan: Any)
     assert short.after.divergence == outcome.after.divergence
 
 
-def test_or_the_last_at_which_enough_probes_stay(tiny_policy: Any, plan: Any) -> None:
+@pytest.mark.parametrize(("back", "steps"), [("last", 5), ("first", 3)])
+def test_or_the_last_at_which_enough_probes_stay(tiny_policy: Any, plan: Any, back: str, steps: int) -> None:
+    """The fourth step lost too many, and the fifth brought them back."""
     wrapped: Any = Drifting(tiny_policy, kept=(1.0, 1.0, 0.9, 0.8, 0.5, 0.7, 0.5))
-    outcome = Sdpo().update(plan(gate_drift=9.0, gate_kept=0.6), wrapped)
-    assert (outcome.steps, outcome.rejected) == (3, None)
+    outcome = Sdpo().update(plan(gate_drift=9.0, gate_kept=0.6, gate_back=back), wrapped)
+    assert (outcome.steps, outcome.rejected) == (steps, None)
+
+
+def test_a_plan_that_does_not_say_goes_before_the_first_that_moved_too_far(
+    tiny_policy: Any, plan: Any
+) -> None:
+    wrapped: Any = Drifting(tiny_policy, kept=(1.0, 1.0, 0.9, 0.8, 0.5, 0.7, 0.5))
+    logged = plan(gate_drift=9.0, gate_kept=0.6)
+    old = {name: value for name, value in logged.settings.items() if name != "gate_back"}
+    assert Sdpo().update(msgspec.structs.replace(logged, settings=old), wrapped).steps == 3
 
 
 @pytest.mark.parametrize("settings", [{"gate_drift": 0.3}, {"gate_drift": None}, {"gate": False}])
@@ -108,7 +119,9 @@ def test_it_does_not_go_back_to_where_it_had_not_learned(tiny_policy: Any, plan:
     assert tiny_policy.learner.weights() == ended
 
 
-def test_where_all_that_learned_moved_more_it_is_the_first_of_them(tiny_policy: Any, plan: Any) -> None:
+def test_where_all_that_learned_moved_more_it_is_the_one_that_moved_least(
+    tiny_policy: Any, plan: Any
+) -> None:
     wrapped: Any = Drifting(tiny_policy)
     outcome = Sdpo().update(plan(gate_drift=0.05), wrapped)
     assert (outcome.steps, outcome.metrics["drift"]) == (1, pytest.approx(0.1))
