@@ -125,7 +125,7 @@ def test_the_benchmarks_rules_can_be_taught_and_measured(file: str, rules: int, 
 
 def test_what_an_update_looks_at_is_no_prompt_of_the_benchmark() -> None:
     files = [load_cases(file) for file in sorted(UPTAKE.glob("*.toml"))]
-    assert len(files) == 11
+    assert len(files) == 12
     measured = {c.prompt for cases in files for rule in cases.rule for c in (*rule.train, *rule.held_out)}
     measured |= {control.prompt for cases in files for control in cases.control}
     assert not measured & {one.text for one in (*SITUATIONS, *OTHERWISE, *PROBES)}
