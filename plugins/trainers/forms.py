@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from continualcode.core.data import ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import CLAUSES, NOT, narrowed, tools_in_question, value_of
+from continualcode.plugins.trainers.in_question import CLAUSES, NOT, tools_in_question, value_of
 from continualcode.plugins.trainers.paths import FILE
 
 ARGUMENT = "command"
@@ -49,27 +51,26 @@ class Form(NamedTuple):
     begins: str
     away: str = ""
 
-    def reached(self, ids: Sequence[int], said: str, turn: SampledTurn, policy: Policy) -> bool:
-        """Whether a completion has it, with something in its holes that is of what was `said`.
-
-        One that was cut off before its command was whole is taken for granted.
-        """
-        value = value_of(ids, ARGUMENT, turn, policy)
-        found = re.match(self.pattern, value or "")
-        return value is None or (found is not None and all(_spoken_of(one, said) for one in found.groups()))
-
-    def heeded(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
+    def reached(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
         """Whether a completion has it, as far as it goes."""
         value = value_of(ids, ARGUMENT, turn, policy)
         if value is None:
             return json.dumps(self.begins)[1:-1] in "".join(policy.pieces(ids))
         return re.match(self.pattern, value) is not None
 
+    def heeded(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
+        """The same: a command of another form is none that was asked for."""
+        return self.reached(ids, turn, policy)
+
+    def filled_in(self, ids: Sequence[int], said: str, turn: SampledTurn, policy: Policy) -> bool:
+        """Whether it has something of what was `said` in each hole; so, where it was cut off before."""
+        found = re.match(self.pattern, value_of(ids, ARGUMENT, turn, policy) or "")
+        return found is None or all(_spoken_of(one, said) for one in found.groups())
+
     def only(self, tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
-        """The tools, their commands of no other form."""
-        return tuple(
-            narrowed(tool, {ARGUMENT: {"type": "string", "pattern": self.pattern}}) for tool in tools
-        )
+        """The tools, those with a command with nothing but one of that form."""
+        schema = {ARGUMENT: {"type": "string", "pattern": self.pattern}}
+        return tuple(_with(tool, schema) if ARGUMENT in _arguments(tool) else tool for tool in tools)
 
 
 def form(turn: SampledTurn, correction: CorrectionGiven) -> Form | None:
@@ -101,7 +102,7 @@ def filled(words: str, said: str) -> str:
 
 
 def _pattern(command: str) -> str:
-    r"""What a command of that form is; it may go on.
+    r"""What a command of that form is.
 
     >>> re.match(_pattern('echo "..." >> file'), 'echo "buy milk" >> .gitignore') is not None
     True
@@ -123,6 +124,11 @@ def _spoken_of(filling: str, said: str) -> bool:
     """
     words, known = (set(re.findall(r"\w+", one.lower())) for one in (filling, said))
     return not words.isdisjoint(known)
+
+
+def _with(tool: ToolSpec, properties: dict[str, dict[str, str]]) -> ToolSpec:
+    """The tool with these arguments alone."""
+    return msgspec.structs.replace(tool, parameters={**tool.parameters, "properties": properties})
 
 
 def _arguments(tool: ToolSpec) -> set[str]:

@@ -42,8 +42,8 @@ class Move(NamedTuple):
     to: str
     schema: dict[str, str]
 
-    def reached(self, ids: Sequence[int], said: str, turn: SampledTurn, policy: Policy) -> bool:
-        """Whether a completion goes there, whatever was `said`."""
+    def reached(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
+        """Whether a completion goes there."""
         value = value_of(ids, self.argument, turn, policy)
         return value is not None and _there(value, self.to)
 
@@ -53,7 +53,7 @@ class Move(NamedTuple):
         if value is None:
             text = "".join(policy.pieces(ids))
             return self.to in text or not self.away or self.away not in text
-        there = not within(value, self.away) if self.away else self.reached(ids, "", turn, policy)
+        there = not within(value, self.away) if self.away else self.reached(ids, turn, policy)
         return there and value[-1:].isalnum()
 
     def only(self, tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:

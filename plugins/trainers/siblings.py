@@ -164,15 +164,20 @@ class _Lesson:
             told, neutral, row.grammar, teacher="base", guidance=row.guidance, max_tokens=tokens
         )
         call = "".join(self.policy.pieces(shown.token_ids))
-        if not self._heeded(shown.token_ids, said) or any(file in call for file in foreign):
+        if not self._heeded(shown.token_ids) or any(file in call for file in foreign):
             return None
+        ids = shown.token_ids
+        if isinstance(self.moves, Form) and not self.moves.filled_in(ids, said, self.turn, self.policy):
+            if len(self.asked) == 1:
+                return None
+            ids = ids[:NAMED]  # it says which tool all the same
         return msgspec.structs.replace(
             row,
             part="sibling",
             prompt_ids=self.render(*conversation),
             teacher_ids=told,
             neutral_ids=neutral if row.neutral_ids else (),
-            completion_ids=shown.token_ids,
+            completion_ids=ids,
         )
 
     def idle(self, part: Part, one: Situation) -> Example:
@@ -190,16 +195,13 @@ class _Lesson:
             forced=False,
         )
 
-    def _heeded(self, ids: Sequence[int], said: str) -> bool:
-        """Whether a call is of the demonstrated tool and, if that is all there is to it, says the same.
-
-        said: what it is an answer to.
-        """
+    def _heeded(self, ids: Sequence[int]) -> bool:
+        """Whether a call is of the demonstrated tool and, if that is all there is to it, says the same."""
         shown, rejected = self.row.completion_ids, self.turn.completion_ids
         if called(ids, self.turn, self.policy) != called(shown, self.turn, self.policy):
             return False
         if self.moves:
-            return self.moves.reached(ids, said, self.turn, self.policy)
+            return self.moves.reached(ids, self.turn, self.policy)
         return len(self.asked) > 1 or _says(ids, _corrected(shown, rejected))
 
 
