@@ -6,8 +6,9 @@ comes back on others. So situations are ranked by how like the prompt they are (
     siblings   the teacher is shown the correction there too, and what it would do instead is learned, if it
                is a call of the same tool as on the corrected prompt, and, where that is how the tool is
                called, says what parted the demonstration from what was rejected. Where the demonstration
-               went to a place that the words name they are made to go there (`places`). Where those are
-               few, the corrected prompt in other words (`rewording`) makes up for it
+               went to a place that the words name they are made to go there (`places`), and where the
+               words give a command's form to have it (`forms`). Where siblings are few, the corrected
+               prompt in other words (`rewording`) makes up for it
     near       the correction may be about them or not, so nothing is learned or held there, now and later
     beside     the choice of tool is not held there while this correction is learned, as that would hold the
                siblings too. Later it is, else a dozen corrections leave nothing to hold
