@@ -9,7 +9,13 @@ from continualcode.core.events import CorrectionGiven
 from continualcode.core.schema import flat_schema
 from continualcode.core.testing import ScriptedPolicy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import asked_for, grammar_of, keeping, tools_in_question
+from continualcode.plugins.trainers.in_question import (
+    asked_for,
+    grammar_of,
+    keeping,
+    tools_in_question,
+    value_of,
+)
 
 
 def tools() -> tuple[ToolSpec, ...]:
@@ -127,3 +133,21 @@ def test_what_nobody_has_said_is_not_held() -> None:
 
 def test_a_solution_says_for_itself_what_it_is_about() -> None:
     assert held("Use edit_lines.", solution=Call(tool="edit_lines", arguments={}))["edit_lines"] is None
+
+
+# -- What a call says ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["ls", 'echo "a" >> b', "echo \\", "printf 'ü\n'"])
+def test_an_argument_is_read_from_a_completion_as_it_was_meant(command: str) -> None:
+    policy = ScriptedPolicy()
+    ids = policy.format_call(Call(tool="bash", arguments={"path": command, "timeout": 3})).encode()
+    assert value_of(ids, "path", turn(None), policy) == command
+
+
+@pytest.mark.parametrize("cut", ['", "timeout', "b"])
+def test_one_that_is_not_whole_or_another_is_none(cut: str) -> None:
+    policy = ScriptedPolicy()
+    text = policy.format_call(Call(tool="bash", arguments={"path": 'a "b" c', "timeout": 3}))
+    assert value_of(text[: text.index(cut)].encode(), "path", turn(None), policy) is None
+    assert value_of(text.encode(), "command", turn(None), policy) is None
