@@ -19,12 +19,13 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.in_question import CLAUSES, NOT, tools_in_question, value_of
 from continualcode.plugins.trainers.paths import FILE
+from continualcode.plugins.trainers.retry import DENIAL
 
 ARGUMENT = "command"
 """What a tool calls its command."""
 
-GIVEN = re.compile(r"`([^`]+)`")
-"""What a correction quotes."""
+GIVEN = re.compile(r"`([\w./-]+ [^`]+)`")
+"""A command that a correction quotes; `print(...)` is none."""
 
 A_FILE = r"(?:FILE|file|PATH|path|FILENAME|filename)"
 HOLE = re.compile(rf"(?P<text>\.\.\.|…|<[\w ]+>)|(?<![\w./-])(?P<file>{A_FILE})(?![\w/-])")
@@ -76,7 +77,11 @@ class Form(NamedTuple):
 def form(turn: SampledTurn, correction: CorrectionGiven) -> Form | None:
     """The form that a correction gives, where it is of a tool in question; None: it gives none."""
     asked = tools_in_question(turn, correction)
-    if correction.solution is not None or not any(ARGUMENT in _arguments(tool) for tool in asked):
+    if (
+        correction.kind != DENIAL
+        or correction.solution is not None
+        or not any(ARGUMENT in _arguments(tool) for tool in asked)
+    ):
         return None
     said = (part for part in CLAUSES.split(correction.feedback) if not NOT.search(part))
     given = (found[1] for part in said for found in GIVEN.finditer(part))

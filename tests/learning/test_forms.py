@@ -60,6 +60,8 @@ def test_a_command_with_holes_is_a_form(words: str, has: str, has_not: str) -> N
         "Use bash, not `cat file`.",
         "Use bash with echo ... and so on.",  # no command
         "Write `echo ...` at its end.",  # of no tool in question
+        "bash: no `print(...)` there.",
+        "In bash, and then `print(...)`.",
     ],
 )
 def test_other_words_give_none(words: str) -> None:
