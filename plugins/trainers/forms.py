@@ -17,12 +17,15 @@ from continualcode.core.data import ToolSpec
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.in_question import CLAUSES, NOT, tools_in_question, value_of
+from continualcode.plugins.trainers.in_question import (
+    CLAUSES,
+    COMMAND,
+    NOT,
+    tools_in_question,
+    value_of,
+)
 from continualcode.plugins.trainers.paths import FILE
 from continualcode.plugins.trainers.retry import DENIAL
-
-ARGUMENT = "command"
-"""What a tool calls its command."""
 
 GIVEN = re.compile(r"`([\w./-]+ [^`]+)`")
 """A command that a correction quotes; `print(...)` is none."""
@@ -54,7 +57,7 @@ class Form(NamedTuple):
 
     def reached(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
         """Whether a completion has it, as far as it goes."""
-        value = value_of(ids, ARGUMENT, turn, policy)
+        value = value_of(ids, COMMAND, turn, policy)
         if value is None:
             return json.dumps(self.begins)[1:-1] in "".join(policy.pieces(ids))
         return re.match(self.pattern, value) is not None
@@ -65,13 +68,13 @@ class Form(NamedTuple):
 
     def filled_in(self, ids: Sequence[int], said: str, turn: SampledTurn, policy: Policy) -> bool:
         """Whether it has something of what was `said` in each hole; so, where it was cut off before."""
-        found = re.match(self.pattern, value_of(ids, ARGUMENT, turn, policy) or "")
+        found = re.match(self.pattern, value_of(ids, COMMAND, turn, policy) or "")
         return found is None or all(_spoken_of(one, said) for one in found.groups())
 
     def only(self, tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
         """The tools, those with a command with nothing but one of that form."""
-        schema = {ARGUMENT: {"type": "string", "pattern": self.pattern}}
-        return tuple(_with(tool, schema) if ARGUMENT in _arguments(tool) else tool for tool in tools)
+        schema = {COMMAND: {"type": "string", "pattern": self.pattern}}
+        return tuple(_with(tool, schema) if COMMAND in _arguments(tool) else tool for tool in tools)
 
 
 def form(turn: SampledTurn, correction: CorrectionGiven) -> Form | None:
@@ -80,7 +83,7 @@ def form(turn: SampledTurn, correction: CorrectionGiven) -> Form | None:
     if (
         correction.kind != DENIAL
         or correction.solution is not None
-        or not any(ARGUMENT in _arguments(tool) for tool in asked)
+        or not any(COMMAND in _arguments(tool) for tool in asked)
     ):
         return None
     said = (part for part in CLAUSES.split(correction.feedback) if not NOT.search(part))

@@ -29,6 +29,22 @@ GIVEN = re.compile(r"#!\S+(?: \w+)?|`(?P<command>[^\s`]*)[^`]*`")
 """A script's first line, and what a command in backticks is given."""
 
 
+COMMAND = "command"
+"""What a tool that runs commands calls them."""
+
+RUN = re.compile(r"\b(?:use|run|with|by|do|try|via)\b[^`]*`([\w.+-]+)(?=[\s`])", re.IGNORECASE)
+"""A command that somebody is told to run."""
+
+PROGRAMS = frozenset(
+    "awk bun bundle cargo cat cmake cp curl cut diff docker dotnet echo env find gem gh git go gradle "
+    "head helm hg java jq kubectl less ln ls make mkdir mv mvn node npm npx perl php pip pip3 pipx pnpm "
+    "poetry podman psql pytest python python3 rg rm rsync ruby ruff rustc scp sed sort sqlite3 ssh stat "
+    "svn systemctl tail tar tee terraform timeout touch tox tr tree unzip uv uvx wc wget xargs yarn yq "
+    "zip".split()
+)
+"""What such a command begins with: `return x` is none."""
+
+
 def spoken(messages: Sequence[Message]) -> str:
     """What a conversation says, but for the system message and the model."""
     return "\n".join(message.text for message in messages if message.role in ("user", "tool"))
@@ -39,7 +55,7 @@ def tools_in_question(turn: SampledTurn, correction: CorrectionGiven) -> tuple[T
     if turn.call is None:
         return turn.tools
     about = {turn.call.tool} | ({correction.solution.tool} if correction.solution else set[str]())
-    return tuple(tool for tool in turn.tools if tool.name in about or _names(correction.feedback, tool.name))
+    return tuple(tool for tool in turn.tools if tool.name in about or _asks(correction.feedback, tool))
 
 
 def asked_for(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec, ...]:
@@ -50,7 +66,7 @@ def asked_for(turn: SampledTurn, correction: CorrectionGiven) -> tuple[ToolSpec,
     """
     parts = CLAUSES.split(correction.feedback)
     said = [part for part in parts if not NOT.search(part)]
-    wanted = tuple(tool for tool in turn.tools if any(_names(part, tool.name) for part in said))
+    wanted = tuple(tool for tool in turn.tools if any(_asks(part, tool) for part in said))
     if turn.call and any(_names(part, turn.call.tool) for part in parts if part not in said):
         wanted = tuple(tool for tool in wanted if tool.name != turn.call.tool)
     if correction.solution is not None:
@@ -115,6 +131,12 @@ def grammar_of(tools: tuple[ToolSpec, ...], turn: SampledTurn, policy: Policy) -
         return turn.grammar
     # As tools that end the turn: with no such tool a grammar lets plain text through as well.
     return policy.grammar([msgspec.structs.replace(tool, ends_turn=True) for tool in tools])
+
+
+def _asks(words: str, tool: ToolSpec) -> bool:
+    """Whether `words` name the tool, or a command that it would run."""
+    runs = COMMAND in tool.parameters.get("properties", {})
+    return _names(words, tool.name) or (runs and any(one[1] in PROGRAMS for one in RUN.finditer(words)))
 
 
 def _names(words: str, tool: str) -> bool:

@@ -54,6 +54,23 @@ def test_the_rejected_tool_and_those_that_the_words_name(words: str, about: list
     assert named(words) == about
 
 
+@pytest.mark.parametrize(
+    ("words", "about"),
+    [
+        ("No plain mv. Rename files with `git mv`.", ["bash"]),
+        ("Run `diff` on them.", ["bash"]),
+        ("Don't use `sed` for that.", []),
+        ("It ends with `return x`.", []),  # no command
+        ("The README says `pip install`.", []),  # nobody is to run it
+    ],
+)
+def test_who_says_which_command_to_run_asks_for_the_tool_that_runs_it(words: str, about: list[str]) -> None:
+    bash = ToolSpec(name="bash", description="", parameters=flat_schema({"command": ("string", "It.")}))
+    edited = turn(Call(tool="edit", arguments={}))._replace(tools=(*tools()[:3], bash))
+    correction = CorrectionGiven(sample="s", call_id="c", kind="deny", feedback=words)
+    assert [tool.name for tool in asked_for(edited, correction)] == about
+
+
 def test_the_tool_of_a_solution_is_in_question_too() -> None:
     assert named("Like this.", solution=Call(tool="bash", arguments={})) == ["write", "bash"]
 
