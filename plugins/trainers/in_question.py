@@ -32,7 +32,7 @@ GIVEN = re.compile(r"#!\S+(?: \w+)?|`(?P<command>[^\s`]*)[^`]*`")
 COMMAND = "command"
 """What a tool that runs commands calls them."""
 
-RUN = re.compile(r"\b(?:use|run|with|by|do|try|via)\b[^`]*`([\w.+-]+)(?=[\s`])", re.IGNORECASE)
+RUN = re.compile(r"\b(?:use|run|with|by|do|try|via|first|then)\b[^`]*`([\w.+-]+)(?=[\s`])", re.IGNORECASE)
 """A command that somebody is told to run."""
 
 PROGRAMS = frozenset(

@@ -40,7 +40,7 @@ clear is better learned on two kinds than on the wrong one (docs/learning.md).""
 ALSO = 0.5
 """Where several tools are in question, kinds of these families have siblings that have this share of it."""
 
-ENOUGH = 0.25
+ENOUGH = 0.2
 """The least likeness of the corrected prompt to the nearest situation of what leads; else of no kind."""
 
 WORDS = 0.5

@@ -59,6 +59,7 @@ def test_the_rejected_tool_and_those_that_the_words_name(words: str, about: list
     [
         ("No plain mv. Rename files with `git mv`.", ["bash"]),
         ("Run `diff` on them.", ["bash"]),
+        ("First `cp FILE FILE.bak`, then the rest.", ["bash"]),
         ("Don't use `sed` for that.", []),
         ("It ends with `return x`.", []),  # no command
         ("The README says `pip install`.", []),  # nobody is to run it
