@@ -136,7 +136,8 @@ def _spoken_of(filling: str, said: str) -> bool:
 
 def _with(tool: ToolSpec, properties: dict[str, dict[str, str]]) -> ToolSpec:
     """The tool with these arguments alone."""
-    return msgspec.structs.replace(tool, parameters={**tool.parameters, "properties": properties})
+    alone = {"properties": properties, "required": [*properties]}
+    return msgspec.structs.replace(tool, parameters={**tool.parameters, **alone})
 
 
 def _arguments(tool: ToolSpec) -> set[str]:

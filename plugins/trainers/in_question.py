@@ -92,14 +92,19 @@ def called(ids: Sequence[int], turn: SampledTurn, policy: Policy) -> str:
 
 
 def value_of(ids: Sequence[int], argument: str, turn: SampledTurn, policy: Policy) -> str | None:
-    """The first argument of a completion's call, a text, if it is that one; None: it is not, or not whole."""
+    """The first argument of a call, a text, if it is that one; None: it is not, or it is no whole one."""
     call = Call(tool=called(ids, turn, policy), arguments={argument: "?"})
     begins, _, ends = policy.format_call(call).partition("?")
     text, end = "".join(policy.pieces(ids)), re.escape(ends[:1])
     found = re.match(rf"((?:[^{end}\\]|\\.)*){end}", text.removeprefix(begins), re.DOTALL)
     if not text.startswith(begins) or not found:
         return None
-    return str(json.loads(f'"{found[1]}"')) if end == '"' else found[1]
+    if end != '"':
+        return found[1]
+    try:
+        return str(json.loads(f'"{found[0]}', strict=False))
+    except ValueError:  # no such escape
+        return None
 
 
 def through(ids: Sequence[int], place: int, policy: Policy) -> tuple[int, ...]:

@@ -169,3 +169,4 @@ def test_one_that_is_not_whole_or_another_is_none(cut: str) -> None:
     text = policy.format_call(Call(tool="bash", arguments={"path": 'a "b" c', "timeout": 3}))
     assert value_of(text[: text.index(cut)].encode(), "path", turn(None), policy) is None
     assert value_of(text.encode(), "command", turn(None), policy) is None
+    assert value_of(text.replace("c", "\\q").encode(), "path", turn(None), policy) is None, "no such escape"
