@@ -20,11 +20,11 @@ PLUGINS = Plugins(installed=False)
 
 
 class Gated(ScriptedPolicy):
-    """Every other state that it comes to has lost too much else: a function of the weights."""
+    """Most states that it comes to have lost too much else: a function of the weights."""
 
     def step(self, batch: Any, *, stop_below: float) -> StepReport:
         report = super().step(batch, stop_below=stop_below)
-        spoilt = self._weights and int(self.weights()[:2], 16) % 2 == 0
+        spoilt = self._weights and int(self.weights()[:2], 16) % 8 != 0
         return msgspec.structs.replace(report, kept=0.0 if spoilt else 1.0)
 
 
