@@ -10,8 +10,8 @@ from continualcode.core.errors import UpdateError
 from continualcode.core.events import CorrectionGiven
 from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn, Transcript
-from continualcode.plugins.trainers.examples import of_a_command, retold
-from continualcode.plugins.trainers.forms import Form, filled, form
+from continualcode.plugins.trainers.examples import retold
+from continualcode.plugins.trainers.forms import Form, form
 from continualcode.plugins.trainers.in_question import (
     grammar_of,
     keeping,
@@ -144,9 +144,7 @@ def _rejected(
     slots = transcript.slots(correction)
     if correction.solution is not None and not slots.solution:
         slots = msgspec.structs.replace(slots, solution=policy.format_call(correction.solution))
-    slots = msgspec.structs.replace(slots, feedback=filled(slots.feedback, spoken(turn.messages)))
-    if of_a_command(turn):
-        slots = msgspec.structs.replace(slots, feedback=retold(slots.feedback, spoken(turn.messages)))
+    slots = msgspec.structs.replace(slots, feedback=retold(slots.feedback, spoken(turn.messages), turn))
     context = policy.model.context
     longest = max(len(turn.completion_ids), settings.demonstration_tokens)
     room = min(context, settings.max_context or context) - longest

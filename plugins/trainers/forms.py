@@ -27,7 +27,7 @@ from continualcode.plugins.trainers.in_question import (
 from continualcode.plugins.trainers.paths import FILE
 from continualcode.plugins.trainers.retry import DENIAL
 
-GIVEN = re.compile(r"`([\w./-]+ [^`]+)`")
+COMMANDS = re.compile(r"`([\w./-]+ [^`]+)`")
 """A command that a correction quotes; `print(...)` is none."""
 
 A_FILE = r"(?:FILE|file|PATH|path|FILENAME|filename)"
@@ -46,14 +46,10 @@ MORE = r"\n(?:.|\n)*"
 
 
 class Form(NamedTuple):
-    """A command's form: a pattern with a group for each hole, and what it begins with.
-
-    away: it leaves no place (`places.Move`).
-    """
+    """A command's form: a pattern with a group for each hole, and what it begins with."""
 
     pattern: str
     begins: str
-    away: str = ""
 
     def reached(self, ids: Sequence[int], turn: SampledTurn, policy: Policy) -> bool:
         """Whether a completion has it, as far as it goes."""
@@ -87,7 +83,7 @@ def form(turn: SampledTurn, correction: CorrectionGiven) -> Form | None:
     ):
         return None
     said = (part for part in CLAUSES.split(correction.feedback) if not NOT.search(part))
-    given = (found[1] for part in said for found in GIVEN.finditer(part))
+    given = (found[1] for part in said for found in COMMANDS.finditer(part))
     command = next((one for one in given if HOLE.search(one)), None)
     return Form(_pattern(command), HOLE.split(command)[0]) if command else None
 
@@ -104,7 +100,7 @@ def filled(words: str, said: str) -> str:
     texts = {found[0].strip("\"'") for found in QUOTED.finditer(said)} - files
     by = {"file": files, "text": texts}
     only = {name: next(iter(found)) for name, found in by.items() if len(found) == 1}
-    return GIVEN.sub(
+    return COMMANDS.sub(
         lambda one: HOLE.sub(lambda hole: only.get(hole.lastgroup or "", hole[0]), one[0]), words
     )
 

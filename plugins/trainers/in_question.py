@@ -28,7 +28,6 @@ NOT = re.compile(r"\b(?:not|no|never|nothing|none|without|instead of|rather than
 GIVEN = re.compile(r"#!\S+(?: \w+)?|`(?P<command>[^\s`]*)[^`]*`")
 """A script's first line, and what a command in backticks is given."""
 
-
 COMMAND = "command"
 """What a tool that runs commands calls them."""
 

@@ -39,8 +39,8 @@ from continualcode.core.protocols import Policy
 from continualcode.core.transcript import SampledTurn
 from continualcode.plugins.trainers.anchors import ANCHORS, held_on
 from continualcode.plugins.trainers.corrected import COMPARED, directed
-from continualcode.plugins.trainers.examples import copied, of_a_command, retold
-from continualcode.plugins.trainers.forms import Form, filled
+from continualcode.plugins.trainers.examples import copied, retold
+from continualcode.plugins.trainers.forms import Form
 from continualcode.plugins.trainers.held import HELD, held
 from continualcode.plugins.trainers.in_question import called, grammar_of, spoken, tools_in_question
 from continualcode.plugins.trainers.paths import folder_of, places
@@ -153,8 +153,8 @@ class _Lesson:
         """The row of a request on which the teacher is told too; None: it does not do what was corrected."""
         row, words = self.row, self.correction.feedback.strip()
         said = spoken(conversation)
-        foreign = copied(words, said) if of_a_command(self.turn) else []
-        words = filled(retold(words, said) if foreign else words, said)
+        foreign = copied(words, said, self.turn)
+        words = retold(words, said, self.turn)
         told, neutral = (
             self.render(*conversation, Message(role="user", text=text))
             for text in (words or NEUTRAL, NEUTRAL)
@@ -225,7 +225,7 @@ def _found(
     )
     found = ranked(likeness, most, whole=len(lesson.asked) > 1, alone=alone)
     probes = probes_near(likeness, found)
-    away = lesson.moves.away if lesson.moves else ""
+    away = lesson.moves.away if isinstance(lesson.moves, Move) else ""
     if away and not away.endswith("/"):  # of one file: no other request is about it
         found = found._replace(siblings=(), near=(*found.siblings, *found.near))
     elif folder := _folder(lesson.correction, turn):

@@ -11,7 +11,7 @@ from continualcode.core.engine import run
 from continualcode.core.review import Answer
 from continualcode.core.testing import ScriptedPolicy, ScriptedUI, open_scripted
 from continualcode.core.transcript import SampledTurn
-from continualcode.plugins.trainers.examples import copied, of_a_command, retold
+from continualcode.plugins.trainers.examples import copied, retold
 from continualcode.plugins.trainers.sdpo import Sdpo
 
 WORDS = "Put `timeout 60` in front, for example timeout 60 python3 sim.py."
@@ -23,11 +23,17 @@ def turn(command: str, said: str = "Run app.py.") -> SampledTurn:
     return SampledTurn((), (), (), SamplingParams(), None, messages, (), "", "", call)
 
 
-def test_a_command_is_about_a_file_that_was_spoken_of() -> None:
-    assert of_a_command(turn("python3 app.py"))
-    assert of_a_command(turn("cd src && node lib/app.js --port 1", "Start lib/app.js."))
-    assert not of_a_command(turn("python3 main.py"))
-    assert not of_a_command(turn("app.py"))
+@pytest.mark.parametrize(
+    ("command", "said", "is_one"),
+    [
+        ("python3 app.py", "Run app.py.", True),
+        ("cd src && node lib/app.js --port 1", "Start lib/app.js.", True),
+        ("python3 main.py", "Run app.py.", False),
+        ("app.py", "Run app.py.", False),
+    ],
+)
+def test_only_beside_a_command_about_a_file_that_was_spoken_of(command: str, said: str, is_one: bool) -> None:
+    assert copied(WORDS, said, turn(command, said)) == (["sim.py"] if is_one else [])
 
 
 @pytest.mark.parametrize(
@@ -41,12 +47,16 @@ def test_a_command_is_about_a_file_that_was_spoken_of() -> None:
     ],
 )
 def test_the_files_of_an_example_are_those_that_nobody_spoke_of(words: str, files: list[str]) -> None:
-    assert copied(words, "Run app.py.") == files
+    assert copied(words, "Run app.py.", turn("python3 app.py")) == files
 
 
 def test_an_example_is_of_the_file_that_is_asked_about_if_there_is_one_such() -> None:
-    assert retold(WORDS, "Run tools/app.py.").endswith("timeout 60 python3 tools/app.py.")
-    assert retold(WORDS, "Run watch.js.") == retold(WORDS, "Run a.py and b.py.") == WORDS
+    told = {
+        said: retold(WORDS, said, turn("python3 app.py"))
+        for said in ("tools/app.py", "watch.js", "a.py b.py")
+    }
+    assert told["tools/app.py"].endswith("timeout 60 python3 tools/app.py.")
+    assert told["watch.js"] == told["a.py b.py"] == WORDS
 
 
 class Copying(ScriptedPolicy):
